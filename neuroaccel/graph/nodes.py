@@ -1,0 +1,360 @@
+"""The nodes of a graph: frozen dataclasses with numpy arrays and static shapes.
+
+Shapes are without batch and time. A node adds up the edges that enter its port ``in``; other ports take one edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroaccel.program import Arithmetic, Program
+
+if TYPE_CHECKING:
+    from neuroaccel.graph.graph import Graph
+
+Array = NDArray[np.float32]
+EdgeKind = Literal["binary", "count", "analog"]
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ValueGrid:
+    """Grid of an analog edge: values are rounded to whole multiples of 2^-frac and clipped to [low, high] multiples."""
+
+    frac: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class WeightGrid:
+    """Grid of the weights that feed one target: every weight and bias is k·2^-q.
+
+    Arguments:
+        q: exponent of the grid.
+        largest_change: largest distance that snapping moved a weight or bias.
+    """
+
+    q: int
+    largest_change: float = 0.0
+
+
+@dataclass(frozen=True)
+class Plastic:
+    """A three-factor rule on a synapse: E = λ·E + x·y;  Δw = rate·m·E, rounded to the grid, clipped to ±bound.
+
+    ``m`` is the third factor, which arrives at the synapse's port ``third``; ``y`` is what arrives at port ``post``.
+    """
+
+    trace_decay: float
+    rate: float
+    bound: float
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """Base of all nodes. ``ports`` are the inputs, ``stateful`` says whether a session keeps something for it."""
+
+    ports: ClassVar[tuple[str, ...]] = ("in",)
+    optional_ports: ClassVar[tuple[str, ...]] = ()
+    stateful: ClassVar[bool] = False
+    exact: ClassVar[bool] = True
+
+    @property
+    def kind(self) -> str:
+        return type(self).__name__
+
+
+@dataclass(frozen=True, eq=False)
+class Input(Node):
+    """Where values enter: ``shape``, the kind of its edge, its largest count, and the grid of analog values."""
+
+    ports: ClassVar[tuple[str, ...]] = ()
+    shape: tuple[int, ...]
+    edge: EdgeKind = "binary"
+    maximum: int = 1
+    grid: ValueGrid | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Output(Node):
+    """A named result."""
+
+
+@dataclass(frozen=True, eq=False)
+class Constant(Node):
+    """The same values at every tick (a table of positions, a bias current)."""
+
+    ports: ClassVar[tuple[str, ...]] = ()
+    value: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Synapse(Node):
+    """Base of the nodes whose weights turn events into currents.
+
+    Arguments:
+        weight, bias: the arrays; a bias is part of the sum.
+        grid: the grid that weight and bias lie on, ``None`` if they were not snapped.
+        arithmetic: integer arithmetic, ``None`` for floating point.
+        plastic: a learning rule; the weights then belong to the session's state.
+        weight_bits: stored width of one weight.
+        unfolded_nominal: products per tick of the layer as it was before a pool was folded in (0: not folded).
+    """
+
+    optional_ports: ClassVar[tuple[str, ...]] = ("third", "post")
+    weight: Array
+    bias: Array | None = None
+    grid: WeightGrid | None = None
+    arithmetic: Arithmetic | None = None
+    plastic: Plastic | None = None
+    weight_bits: int = 32
+    unfolded_nominal: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Linear(Synapse):
+    """y[..., o] = Σ_i weight[o, i]·x[..., i] + bias[o], over the last axis."""
+
+
+@dataclass(frozen=True, eq=False)
+class Conv1d(Synapse):
+    """torch's cross-correlation: weight [out, in/groups, K], input [in, L]."""
+
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+    groups: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Conv2d(Synapse):
+    """torch's cross-correlation: weight [out, in/groups, Ky, Kx], input [in, H, W]."""
+
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Dendrite(Node):
+    """Nonlinear dendritic integration: y = W·x; z = V·x; i = (y·z + y) + b, each rounded; dense, or conv if ``stride``.
+
+    Source: NSPDI-SNN, arXiv 2508.21566 (the current's equation).
+    """
+
+    weight: Array
+    gate: Array
+    bias: Array | None = None
+    grid: WeightGrid | None = None
+    gate_grid: WeightGrid | None = None
+    stride: Pair | None = None
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+    weight_bits: int = 32
+    arithmetic: Arithmetic | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Pool2d(Node):
+    """Base of the poolings over [C, H, W]; padding counts as zero (and, for the average, as part of the window)."""
+
+    kernel: Pair
+    stride: Pair
+    padding: Pair = (0, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class SumPool2d(Pool2d):
+    """Sum over the window."""
+
+
+@dataclass(frozen=True, eq=False)
+class AvgPool2d(Pool2d):
+    """Mean over the window."""
+
+
+@dataclass(frozen=True, eq=False)
+class MaxPool2d(Pool2d):
+    """Spike-OR over the window; its input must be binary."""
+
+
+@dataclass(frozen=True, eq=False)
+class Flatten(Node):
+    """Merge the axes ``start`` to ``end`` (both included, counted without batch) into one."""
+
+    start: int = 0
+    end: int = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Reshape(Node):
+    """The same values in C-order under another shape."""
+
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Select(Node):
+    """Entries ``indices`` along ``axis``."""
+
+    indices: tuple[int, ...]
+    axis: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Add(Node):
+    """The sum of its edges, in the order of their names."""
+
+
+@dataclass(frozen=True, eq=False)
+class Multiply(Node):
+    """The product of what arrives at ``in`` and at ``gate``; a gate's size-1 axes are repeated."""
+
+    ports: ClassVar[tuple[str, ...]] = ("in", "gate")
+
+
+@dataclass(frozen=True, eq=False)
+class Table(Node):
+    """values[x − low], x whole and clipped to the table: a nonlinearity that is exact."""
+
+    values: Array
+    low: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Delay(Node):
+    """What arrived ``ticks`` ticks ago, zero before; ``ticks`` is one whole number or one per element."""
+
+    stateful: ClassVar[bool] = True
+    ticks: NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Neuron(Node):
+    """A population that runs a neuron program.
+
+    Arguments:
+        program: the arithmetic of one tick.
+        parameters: name → float32 array, 0-d or of the layer's shape.
+        shape: the population's shape.
+        arithmetic: integer arithmetic, ``None`` for floating point.
+        learnable, surrogate, slope, detach_reset: training fields, carried so that a graph can be trained on.
+    """
+
+    stateful: ClassVar[bool] = True
+    program: Program
+    parameters: Mapping[str, Array]
+    shape: tuple[int, ...]
+    arithmetic: Arithmetic | None = None
+    learnable: tuple[str, ...] = ()
+    surrogate: str = "atan"
+    slope: float = 2.0
+    detach_reset: bool = True
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class Readout(Node):
+    """A decision with a running value: spike_count, or the mean, max or last of what arrives."""
+
+    stateful: ClassVar[bool] = True
+    how: Literal["spike_count", "mean_membrane", "max_membrane", "last_membrane"] = "spike_count"
+
+
+@dataclass(frozen=True, eq=False)
+class Attention(Node):
+    """Heads of attention of one query over K keys; ports q [D], k [K, D], v [K, D] → [D].
+
+    ``softmax``: softmax(q·k/√d)·v (close). ``counts``: (q·k)·v·2^-shift on whole numbers, without softmax (exact).
+    """
+
+    ports: ClassVar[tuple[str, ...]] = ("q", "k", "v")
+    heads: int
+    how: Literal["softmax", "counts"] = "counts"
+    shift: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class LayerNorm(Node):
+    """(x − mean)/√(var + ε)·weight + bias over the last axis (close)."""
+
+    exact: ClassVar[bool] = False
+    weight: Array
+    bias: Array
+    epsilon: float = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Softmax(Node):
+    """exp(x)/Σ exp(x) over the last axis (close)."""
+
+    exact: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, eq=False)
+class Memory(Node):
+    """The last ``capacity`` values, oldest first, zero where there were none: [..] → [capacity, ..]."""
+
+    stateful: ClassVar[bool] = True
+    capacity: int
+
+
+@dataclass(frozen=True, eq=False)
+class Window(Node):
+    """Turns ticks into one: [..] → [width, ..], once every ``stride`` ticks."""
+
+    stateful: ClassVar[bool] = True
+    width: int
+    stride: int
+
+
+@dataclass(frozen=True, eq=False)
+class Keep(Node):
+    """Drops the ticks at which ``mask`` is 0, per sample, and passes on the gap to the neurons behind it."""
+
+    ports: ClassVar[tuple[str, ...]] = ("in", "mask")
+    stateful: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, eq=False)
+class Probe(Node):
+    """Marks where a session may stop or resume; passes its input on. ``threshold``: confidence at which it stops."""
+
+    threshold: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Scope(Node):
+    """A graph with a clock of its own: ``ticks`` steps of it for every tick of the parent.
+
+    Arguments:
+        graph: the inner graph, one Input per port.
+        ticks: inner steps per outer tick.
+        input: ``slice`` feeds entry t of the first axis at step t, ``repeat`` feeds the same value each step.
+        state: ``carry`` keeps inner state from tick to tick, ``reset`` starts fresh.
+        output: ``all`` stacks the steps, ``last`` or ``sum`` of them.
+    """
+
+    stateful: ClassVar[bool] = True
+    graph: Graph
+    ticks: int
+    input: Literal["slice", "repeat"] = "repeat"
+    state: Literal["carry", "reset"] = "reset"
+    output: Literal["all", "last", "sum"] = "last"
+    port_names: tuple[str, ...] = field(default=("in",))
+
+
+def ports_of(node: Node) -> tuple[str, ...]:
+    """The ports that must be fed (a scope has one per input of its graph)."""
+    return node.port_names if isinstance(node, Scope) else node.ports
