@@ -61,9 +61,9 @@ def fan_out(node: n.Node, shape: tuple[int, ...]) -> tuple[Counts, Counts]:
         TypeError: the node has no weights.
     """
     if isinstance(node, n.Conv2d) or (isinstance(node, n.Dendrite) and node.stride is not None):
-        assert node.stride is not None and len(shape) == 3
+        channels, height, width = shape
         return conv_fan_out(
-            node.weight, (shape[0], shape[1], shape[2]), node.stride, node.padding, node.dilation, node.groups
+            node.weight, (channels, height, width), node.stride or (1, 1), node.padding, node.dilation, node.groups
         )
     if isinstance(node, n.Conv1d):
         full, living = conv_fan_out(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 from neuroaccel.errors import GraphError
-from neuroaccel.graph.nodes import Input, Node, Output, Scope
+from neuroaccel.graph.nodes import Delay, Dendrite, Input, Node, Output, Scope, Synapse
+
+LATCHES = (Delay, Synapse, Dendrite)
 
 
 @dataclass(frozen=True)
@@ -68,34 +71,43 @@ class Graph:
     def outputs(self) -> tuple[str, ...]:
         return tuple(n for n, node in self.nodes.items() if isinstance(node, Output))
 
+    def latches(self, name: str) -> bool:
+        """Whether a node gives at tick t what it took in before: a Delay, and in pipelined timing every synapse.
+
+        Executors let all of these emit first and take in last, so they may stand anywhere in a cycle.
+        """
+        return isinstance(self.nodes[name], LATCHES if self.timing == "pipelined" else Delay)
+
     @cached_property
     def order(self) -> tuple[str, ...]:
-        """Nodes in the order of one tick: sources first, recurrent edges left out; ties by position in ``nodes``.
+        """Nodes in the order of one tick, sources first; recurrent edges are left out, ties go by position in ``nodes``.
 
         Raises:
-            GraphError: a cycle that no recurrent edge or Delay opens.
+            GraphError: a cycle that neither a recurrent edge nor a node that latches opens.
         """
-        from neuroaccel.graph.nodes import Delay
-
         waiting = {name: 0 for name in self.nodes}
         for e in self.edges:
-            if e.target in waiting and not e.recurrent and not isinstance(self.nodes.get(e.target), Delay):
+            if not e.recurrent:
                 waiting[e.target] += 1
         ready = [n for n in self.nodes if waiting[n] == 0]
-        done: list[str] = []
-        while ready:
+        done: dict[str, None] = {}
+        while len(done) < len(self.nodes):
+            if not ready:
+                ready = [n for n in self.nodes if n not in done and self.latches(n)][:1]
+            if not ready:
+                stuck = ", ".join(n for n in self.nodes if n not in done)
+                raise GraphError(
+                    f"a cycle through {stuck} has no recurrent edge and no Delay; mark the edge that closes it"
+                )
             name = ready.pop(0)
-            done.append(name)
+            if name in done:
+                continue
+            done[name] = None
             for e in self.out_of(name):
-                if not e.recurrent and not isinstance(self.nodes.get(e.target), Delay):
+                if not e.recurrent:
                     waiting[e.target] -= 1
                     if waiting[e.target] == 0:
                         ready.append(e.target)
-        if len(done) != len(self.nodes):
-            stuck = sorted(set(self.nodes) - set(done))
-            raise GraphError(
-                f"a cycle through {', '.join(stuck)} has neither a recurrent edge nor a Delay; mark the edge that closes it"
-            )
         return tuple(done)
 
     def validate(self) -> Graph:
@@ -121,7 +133,7 @@ def chain(nodes: Mapping[str, Node], **options: Any) -> Graph:
     'x->y:in'
     """
     names = list(nodes)
-    return Graph(dict(nodes), tuple(Edge(a, b) for a, b in zip(names, names[1:], strict=False)), **options)
+    return Graph(dict(nodes), tuple(Edge(a, b) for a, b in itertools.pairwise(names)), **options)
 
 
 __all__ = ["Edge", "Graph", "Input", "Output", "chain"]

@@ -15,7 +15,7 @@ class Trace:
 
     Arguments:
         outputs: Output name → values at every tick, ``[T, N, *shape]``; a Readout's are running values.
-        spikes: Neuron name → what it emitted, ``[T, N, *shape]`` (uint8 for spikes, int32 for counts, float for a state).
+        spikes: Neuron name → what it emitted, ``[T, N, *shape]`` (uint8 spikes, int32 counts, float state).
         states: Neuron name → state name → its value after the tick, ``[T, N, *shape]``.
         currents: Neuron name → its input i, ``[T, N, *shape]``.
     """

@@ -7,7 +7,7 @@ program and generate their step, their gradient and their energy from it.
 Operations
     ``add sub mul div max min`` (two operands), ``neg abs floor copy`` (one), ``gt ge lt le eq`` (compare: 1 or 0),
     ``select`` (condition, value where true, value where false), ``shift`` (value, whole k: value · 2^k, in integer
-    arithmetic an arithmetic shift), ``flush`` (float32 only: 0 where \\|x\\| < 2^-100, identity in any other arithmetic).
+    arithmetic an arithmetic shift), ``flush`` (float32 only: 0 where abs(x) < 2^-100; any other arithmetic: identity).
 
 An operand is the name of the input ``i``, a state, a parameter, a derived parameter, an earlier target, or a number.
 """
@@ -247,9 +247,7 @@ def _check(program: Program) -> None:
             raise ProgramError(f"program '{program.name}': fire compares with gt or ge, not '{program.fire.op}'")
         for side in (program.fire.left, program.fire.right):
             if side not in states | fixed:
-                raise ProgramError(
-                    f"program '{program.name}': fire compares states and parameters; '{side}' is neither"
-                )
+                raise ProgramError(f"program '{program.name}': fire compares states and parameters, not '{side}'")
     emit = program.emit
     if emit.kind not in ("spike", "count", "state"):
         raise ProgramError(f"program '{program.name}': emits spike, count or state, not '{emit.kind}'")

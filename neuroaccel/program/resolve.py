@@ -28,7 +28,8 @@ def check_parameters(program: Program, values: Mapping[str, NDArray[np.float32]]
     """Raise :class:`ProgramError` unless ``values`` are exactly the program's parameters, finite and inside bounds."""
     if set(values) != set(program.parameter_names):
         raise ProgramError(
-            f"{where}: parameters {sorted(values)} given, program '{program.name}' has {sorted(program.parameter_names)}"
+            f"{where}: parameters {sorted(values)} given, "
+            f"program '{program.name}' has {sorted(program.parameter_names)}"
         )
     for p in program.parameters:
         value = np.asarray(values[p.name])
