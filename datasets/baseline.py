@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroaccel.datasets.recordings import BinnedRecordings
+from neuroaccel.errors import RecipeError
 
 
 @dataclass(frozen=True)
@@ -35,22 +36,23 @@ def linear_baseline(
 
     Returns:
         The accuracies.
+
+    Raises:
+        RecipeError: no choices.
     """
+    if not choices:
+        raise RecipeError("choices is empty; expected at least one value of C")
     from sklearn.linear_model import LogisticRegression  # a second of imports, needed by nobody else
 
     frames = train.summed()
     mean, spread = frames.mean(0), frames.std()
 
     def scaled(frames: NDArray[np.float32]) -> NDArray[np.float32]:
-        return (frames - mean) / spread
+        centred: NDArray[np.float32] = (frames - mean) / spread
+        return centred
 
-    best: tuple[float, float, LogisticRegression] | None = None
-    for choice in choices:
-        model = LogisticRegression(C=choice, max_iter=2000).fit(scaled(frames), train.labels)
-        accuracy = float(model.score(scaled(validation.summed()), validation.labels))
-        if best is None or accuracy > best[0]:
-            best = (accuracy, choice, model)
-    if best is None:
-        raise ValueError("choices is empty; expected at least one value of C")
-    accuracy, choice, model = best
-    return LinearBaseline(float(model.score(scaled(test.summed()), test.labels)), accuracy, choice)
+    models = [LogisticRegression(C=choice, max_iter=2000).fit(scaled(frames), train.labels) for choice in choices]
+    accuracies = [float(model.score(scaled(validation.summed()), validation.labels)) for model in models]
+    best = int(np.argmax(accuracies))
+    test_accuracy = float(models[best].score(scaled(test.summed()), test.labels))
+    return LinearBaseline(test_accuracy, accuracies[best], choices[best])

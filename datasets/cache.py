@@ -26,7 +26,7 @@ FILE_KIND, FILE_VERSION = "neuroaccel-cache", 1
 
 
 def cache_dir() -> Path:
-    """Return the cache folder: ``NEUROACCEL_CACHE``, else ``XDG_CACHE_HOME/neuroaccel``, else ``~/.cache/neuroaccel``."""
+    """Return ``NEUROACCEL_CACHE``, else ``XDG_CACHE_HOME/neuroaccel``, else ``~/.cache/neuroaccel``."""
     own = os.environ.get("NEUROACCEL_CACHE")
     if own:
         return Path(own)

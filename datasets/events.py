@@ -25,9 +25,9 @@ class Events:
     """One recording of an event camera.
 
     Arguments:
-        data: structured array ``[n]`` with the fields ``x``, ``y``, ``t`` in µs and ``p`` (False darker, True brighter),
-            in the order of time. Other integer widths, such as those of ``tonic.datasets.NMNIST``, are converted
-            without loss.
+        data: structured array ``[n]`` with the fields ``x``, ``y``, ``t`` in µs and ``p`` (False darker, True
+            brighter), in the order of time. Other integer widths, such as those of ``tonic.datasets.NMNIST``, are
+            converted without loss.
         sensor_size: ``(W, H, P)``: width, height and number of polarities, as in tonic.
 
     Raises:
@@ -72,26 +72,25 @@ class Events:
         if len(size) != 3 or min(size) < 1 or max(size[:2]) > 2**15 or size[2] > 2:
             raise EventsError(f"sensor_size is {size}; expected (W, H, P) with 1 to 32768 pixels a side and P 1 or 2")
         kinds = {"x": "iu", "y": "iu", "t": "iu", "p": "biu"}
-        fields = data.dtype.fields or {}
-        if data.ndim != 1 or any(name not in fields or fields[name][0].kind not in kinds[name] for name in kinds):
+        names = data.dtype.names or ()
+        if data.ndim != 1 or any(name not in names or data.dtype[name].kind not in kinds[name] for name in kinds):
             raise EventsError(
                 f"events are {data.dtype} of shape {data.shape}; expected one dimension with the fields "
                 f"x, y, t (integers) and p (boolean), as {EVENT_DTYPE.descr}"
             )
         limits = {"x": size[0], "y": size[1], "t": 2**62, "p": size[2]}
+        wrong = {}
         for name, limit in limits.items():
             column = data[name].view(np.int8) if data[name].dtype.kind == "b" else data[name]
-            wrong = np.flatnonzero((column < 0) | (column >= limit))
-            if wrong.size:
-                where = f"the range 0 to {limit - 1} of a sensor {size}" if name != "t" else "time, which starts at 0"
-                raise EventsError(f"event {wrong[0]} {_fields(data, wrong[0])} has {name} outside {where}")
-        back = np.flatnonzero(data["t"][1:] < data["t"][:-1])
-        if back.size:
-            before, event = back[0], back[0] + 1
-            raise EventsError(
-                f"event {event} {_fields(data, event)} comes before event {before} {_fields(data, before)}; "
-                "expected time that does not decrease"
-            )
+            where = "time, which starts at 0" if name == "t" else f"the range 0 to {limit - 1} of a sensor {size}"
+            wrong[f"has {name} outside {where}"] = (column < 0) | (column >= limit)
+        back = np.zeros(len(data), bool)
+        back[1:] = data["t"][1:] < data["t"][:-1]
+        wrong["is earlier than the event before it; expected time that does not decrease"] = back
+        first = {what: int(np.argmax(found)) for what, found in wrong.items() if found.any()}
+        if first:
+            what, event = min(first.items(), key=lambda item: item[1])
+            raise EventsError(f"event {event} {_fields(data, event)} {what}")
 
     def __len__(self) -> int:
         return len(self.data)
@@ -156,7 +155,8 @@ def bin_events(events: Events, dt: float, ticks: int | None = None, binning: Bin
     value = count.astype(np.int32) if binning == "count" else None
     merged = kept - len(cell)
     log.debug("binned %d events into %d ticks (%s), %d merged", kept, length, binning, merged)
-    return EventStream(indptr, cell % addresses, (polarities, height, width), dt, value, binning, merged)
+    index = (cell % addresses).astype(np.int32)
+    return EventStream(indptr, index, (polarities, height, width), dt, value, binning, merged)
 
 
 def merge(

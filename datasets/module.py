@@ -56,7 +56,7 @@ class _WholeBatches(Dataset[Any]):
         return self.dataset.batch(samples)
 
 
-def _unchanged(batch: Batch) -> Batch:
+def _unchanged(batch: Any) -> Any:
     return batch
 
 
@@ -94,20 +94,20 @@ class EventDataModule(lightning.LightningDataModule):
                 f"batch_size={batch_size}, workers={workers}, binning={binning!r}; expected batch_size ≥ 1, "
                 f"workers ≥ 0 and a binning of {', '.join(BINNINGS)}"
             )
-        self.name, self.batch_size, self.ticks, self.dt = name, batch_size, ticks, dt
+        self.dataset_name, self.batch_size, self.ticks, self.dt = name, batch_size, ticks, dt
         self.binning, self.workers, self.seed, self.progress = binning, workers, seed, progress
         self._datasets: dict[str, EventDataset] = {}
 
     def dataset(self, split: str) -> EventDataset:
         """Return one split, loaded and binned at the first call."""
         if split not in self._datasets:
-            recordings = load(self.name, split=split, seed=self.seed, progress=self.progress)
+            recordings = load(self.dataset_name, split=split, seed=self.seed, progress=self.progress)
             self._datasets[split] = EventDataset(recordings.bin(self.ticks, self.dt, self.binning))
         return self._datasets[split]
 
     def prepare_data(self) -> None:
         """Generate the set into the cache, on one process only."""
-        load(self.name, split="train", seed=self.seed, progress=self.progress)
+        load(self.dataset_name, split="train", seed=self.seed, progress=self.progress)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled batches of the training split, in an order that ``seed`` fixes."""

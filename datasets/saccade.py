@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -197,7 +198,7 @@ def trajectory(parameters: SaccadeDigits) -> list[tuple[float, float]]:
     corners = [(-half, -half), (0.0, half), (half, -half), (-half, -half)]
     steps = parameters.saccade_us // parameters.sensor.step_us
     path = [corners[0]]
-    for (x0, y0), (x1, y1) in zip(corners[:-1], corners[1:], strict=True):
+    for (x0, y0), (x1, y1) in pairwise(corners):
         for step in range(1, steps + 1):
             gone = (1 - math.cos(math.pi * step / steps)) / 2
             path.append((x0 + gone * (x1 - x0), y0 + gone * (y1 - y0)))
@@ -230,5 +231,7 @@ def shifted(canvas: NDArray[np.float32], margin: int, side: int, x: float, y: fl
     left, top = math.floor(margin - x), math.floor(margin - y)
     part_x, part_y = np.float32(margin - x - left), np.float32(margin - y - top)
     seen = canvas[top : top + side + 1, left : left + side + 1]
-    rows = seen[:-1] * (1 - part_y) + seen[1:] * part_y
-    return rows[:, :-1] * (1 - part_x) + rows[:, 1:] * part_x
+    rest_x, rest_y = np.float32(1) - part_x, np.float32(1) - part_y
+    rows = seen[:-1] * rest_y + seen[1:] * part_y
+    moved: NDArray[Any] = rows[:, :-1] * rest_x + rows[:, 1:] * part_x
+    return moved

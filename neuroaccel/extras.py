@@ -30,6 +30,5 @@ def require(module: str, extra: str) -> ModuleType:
         if importlib.util.find_spec(missing.partition(".")[0]) is not None:  # installed, but without such a submodule
             raise
         needed = "" if missing == module or module.startswith(f"{missing}.") else f", which '{module}' needs,"
-        raise MissingExtra(
-            f"module '{missing}'{needed} is not installed; the extra '{extra}' holds it: pip install \"neuroaccel[{extra}]\""
-        ) from error
+        cure = f"the extra '{extra}' holds it: pip install \"neuroaccel[{extra}]\""
+        raise MissingExtra(f"module '{missing}'{needed} is not installed; {cure}") from error

@@ -84,7 +84,8 @@ class EventStream:
         np.cumsum(np.bincount(tick, minlength=len(flat)), out=indptr[1:])
         value = flat[tick, address]
         ones = dense.dtype.kind == "b" or bool(np.all(value == 1))
-        return cls(indptr, address, dense.shape[1:], dt, None if ones else value, binning, merged)
+        index = address.astype(np.int32)  # _check_header refuses shapes with more addresses than that
+        return cls(indptr, index, dense.shape[1:], dt, None if ones else value, binning, merged)
 
     def to_dense(self, dtype: DTypeLike = np.float32) -> NDArray[Any]:
         """Return the dense sequence ``[T, *shape]``.
@@ -197,7 +198,7 @@ def _integers(name: str, array: ArrayLike, dtype: DTypeLike) -> NDArray[Any]:
     if found.ndim != 1 or (found.dtype.kind not in "iu" and found.size):
         raise EventsError(f"{name} is {found.dtype}{list(found.shape)}; expected one dimension of integers")
     if found.size and found.dtype != dtype:
-        limits = np.iinfo(dtype)  # type: ignore[arg-type]
+        limits = np.iinfo(np.dtype(dtype))
         outside = np.flatnonzero((found < limits.min) | (found > limits.max))
         if outside.size:
             raise EventsError(f"{name}[{outside[0]}] is {found[outside[0]]}, too large for {np.dtype(dtype)}")

@@ -35,17 +35,25 @@ def write_npz(path: str | Path, kind: str, version: int, arrays: Mapping[str, ND
         path: the file; its folder must exist. It appears whole or not at all.
         kind: name of the format, for example ``"neuroaccel-events"``.
         version: version of the format, raised whenever an older reader would misread it.
-        arrays: the arrays; object arrays are refused by numpy.
+        arrays: the arrays, of plain types.
 
     Returns:
         The path.
+
+    Raises:
+        FileFormatError: an array holds Python objects, or the folder does not exist.
     """
     path = Path(path)
+    objects = [name for name, array in arrays.items() if array.dtype.hasobject]
+    if objects:
+        raise FileFormatError(f"{path}: the arrays {objects} hold Python objects, which a {kind} file cannot")
+    if not path.parent.is_dir():
+        raise FileFormatError(f"{path}: cannot be written, there is no folder {path.parent}")
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             named: dict[str, Any] = {"format": np.array(kind), "version": np.array(version, np.int64), **arrays}
-            np.savez(file, allow_pickle=False, **named)
+            np.savez(file, **named)
         os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide the file from everybody else who may read the folder
         os.replace(temporary, path)
     except BaseException:
@@ -73,13 +81,15 @@ def read_npz(path: str | Path, kind: str, version: int, names: Sequence[str]) ->
     if not path.is_file():
         raise FileFormatError(f"{path}: no such file; expected a {kind} .npz file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # opened here, since numpy leaves a damaged archive open
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays: dict[str, NDArray[Any]] = {name: archive[name] for name in archive.files}
     except (*_UNREADABLE, AttributeError, TypeError) as error:  # the last two: a lone .npy has no context or names
         raise FileFormatError(f"{path}: not a readable {kind} file, truncated or foreign ({error})") from error
     found = arrays.pop("format", None)
     if found is None or str(found) != kind:
-        raise FileFormatError(f"{path}: found format {'none' if found is None else str(found)!r}, expected {kind!r}")
+        name = "none" if found is None else repr(str(found))
+        raise FileFormatError(f"{path}: found format {name}, expected {kind!r}")
     found_version = arrays.pop("version", None)
     if found_version is None or found_version.shape != () or found_version.dtype.kind != "i":
         raise FileFormatError(f"{path}: the {kind} file carries no version; it is damaged")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 from neuroaccel.errors import GraphError
-from neuroaccel.graph.nodes import Delay, Dendrite, Input, Node, Output, Scope, Synapse
+from neuroaccel.graph.nodes import LATE_PORTS, Delay, Dendrite, Input, Node, Output, Scope, Synapse
 
 LATCHES = (Delay, Synapse, Dendrite)
 
@@ -26,6 +26,11 @@ class Edge:
     @property
     def name(self) -> str:
         return f"{self.source}->{self.target}:{self.port}"
+
+    @property
+    def waits(self) -> bool:
+        """Whether the target runs after the source in a tick: not for last tick's value, or one read at its end."""
+        return not self.recurrent and self.port not in LATE_PORTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,35 +85,12 @@ class Graph:
 
     @cached_property
     def order(self) -> tuple[str, ...]:
-        """Nodes in the order of one tick, sources first; recurrent edges are left out, ties go by position in ``nodes``.
+        """Nodes in the order of one tick, sources first; edges that do not wait are left out, ties go by position.
 
         Raises:
             GraphError: a cycle that neither a recurrent edge nor a node that latches opens.
         """
-        waiting = {name: 0 for name in self.nodes}
-        for e in self.edges:
-            if not e.recurrent:
-                waiting[e.target] += 1
-        ready = [n for n in self.nodes if waiting[n] == 0]
-        done: dict[str, None] = {}
-        while len(done) < len(self.nodes):
-            if not ready:
-                ready = [n for n in self.nodes if n not in done and self.latches(n)][:1]
-            if not ready:
-                stuck = ", ".join(n for n in self.nodes if n not in done)
-                raise GraphError(
-                    f"a cycle through {stuck} has no recurrent edge and no Delay; mark the edge that closes it"
-                )
-            name = ready.pop(0)
-            if name in done:
-                continue
-            done[name] = None
-            for e in self.out_of(name):
-                if not e.recurrent:
-                    waiting[e.target] -= 1
-                    if waiting[e.target] == 0:
-                        ready.append(e.target)
-        return tuple(done)
+        return execution_order(self.nodes, self.edges, self.latches)
 
     def validate(self) -> Graph:
         """Check names, ports, shapes, kinds, cycles and values; returns the graph itself.
@@ -123,6 +105,40 @@ class Graph:
 
     def scopes(self) -> tuple[str, ...]:
         return tuple(n for n, node in self.nodes.items() if isinstance(node, Scope))
+
+
+def execution_order(names: Iterable[str], edges: Iterable[Edge], latches: Callable[[str], bool]) -> tuple[str, ...]:
+    """Names so that every source precedes its targets; edges that do not wait are left out, latches may open a cycle.
+
+    Raises:
+        GraphError: a cycle that nothing opens.
+    """
+    names = list(names)
+    forward = [e for e in edges if e.waits]
+    waiting = dict.fromkeys(names, 0)
+    leaving: dict[str, list[str]] = {name: [] for name in names}
+    for e in sorted(forward, key=lambda e: e.name):
+        waiting[e.target] += 1
+        leaving[e.source].append(e.target)
+    ready = [n for n in names if waiting[n] == 0]
+    done: dict[str, None] = {}
+    while len(done) < len(names):
+        if not ready:
+            ready = [n for n in names if n not in done and latches(n)][:1]
+        if not ready:
+            stuck = ", ".join(n for n in names if n not in done)
+            raise GraphError(
+                f"a cycle through {stuck} has no recurrent edge and no Delay; mark the edge that closes it"
+            )
+        name = ready.pop(0)
+        if name in done:
+            continue
+        done[name] = None
+        for target in leaving[name]:
+            waiting[target] -= 1
+            if waiting[target] == 0:
+                ready.append(target)
+    return tuple(done)
 
 
 def chain(nodes: Mapping[str, Node], **options: Any) -> Graph:

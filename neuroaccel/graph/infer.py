@@ -10,8 +10,11 @@ import numpy as np
 
 from neuroaccel.errors import GraphError, ProgramError
 from neuroaccel.graph import nodes as n
+from neuroaccel.graph.clocks import clocks
 from neuroaccel.graph.graph import Edge, Graph
 from neuroaccel.program import check_parameters
+
+WHOLE = 1 << 24  # float32 holds every whole number up to here, so sums below it do not depend on their order
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ def infer(graph: Graph) -> dict[str, Signal]:
         signals, assumed = _one_pass(graph, close)
         wrong = {name for name in assumed if not signals[name].exact} - close
         if not wrong:
+            clocks(graph)
             return signals
         close |= wrong
 
@@ -71,7 +75,7 @@ def _one_pass(graph: Graph, close: set[str]) -> tuple[dict[str, Signal], set[str
     for name in graph.order:
         node = graph.nodes[name]
         ports: dict[str, Signal] = {}
-        for port in (*n.ports_of(node), *node.optional_ports):
+        for port in n.ports_of(node):
             arriving = []
             for e in graph.into(name, port):
                 if e.source not in signals:
@@ -87,6 +91,8 @@ def _one_pass(graph: Graph, close: set[str]) -> tuple[dict[str, Signal], set[str
         found = signals[name]
         if (found.shape, found.kind, found.maximum) != (expected.shape, expected.kind, expected.maximum):
             raise GraphError(f"feedback from '{name}' brings {found}, where {expected} was expected")
+    for name in graph.of_type(n.Synapse):
+        _check_plastic(graph, name, signals)
     return signals, set(ahead)
 
 
@@ -105,6 +111,25 @@ def _ahead(graph: Graph, edge: Edge, close: set[str]) -> Signal:
             break
         at = entering[0].source
     raise GraphError(f"edge '{edge.name}' feeds back from {graph.nodes[at].kind} '{at}'; feedback must leave a Neuron")
+
+
+def _check_plastic(graph: Graph, name: str, signals: dict[str, Signal]) -> None:
+    """The ports that a learning rule reads at the end of the tick: there if and only if the synapse is plastic."""
+    node = graph.nodes[name]
+    assert isinstance(node, n.Synapse)
+    for port, shape in (("third", None), ("post", signals[name].shape)):
+        arriving = [signals[e.source] for e in graph.into(name, port)]
+        if bool(arriving) != (node.plastic is not None):
+            raise GraphError(
+                f"{node.kind} '{name}': {len(arriving)} edges enter its port '{port}', expected "
+                + ("none, as it is not plastic" if node.plastic is None else "one, as it is plastic")
+            )
+        if arriving and (found := _sum(name, arriving)).shape != shape and not (shape is None and found.size == 1):
+            raise GraphError(
+                f"{node.kind} '{name}': port '{port}' takes {shape or 'one value'}, its edge has shape {found.shape}"
+            )
+    if node.plastic is not None and node.grid is None and node.arithmetic is None:
+        raise GraphError(f"{node.kind} '{name}' is plastic and has no grid that its updates could be rounded to")
 
 
 def _check_names(graph: Graph) -> None:
@@ -144,7 +169,23 @@ def _sum(name: str, arriving: list[Signal]) -> Signal:
     exact = all(s.exact for s in arriving)
     if all(s.kind != "analog" for s in arriving):
         return Signal(arriving[0].shape, "count", sum(s.maximum or 0 for s in arriving), 0, exact)
-    return Signal(arriving[0].shape, "analog", None, None, exact)
+    frac = max((s.frac for s in arriving if s.frac is not None), default=0)
+    top = [s.maximum << (frac - s.frac) for s in arriving if s.frac is not None and s.maximum is not None]
+    return Signal(arriving[0].shape, "analog", *_held(sum(top), frac, len(top) == len(arriving)), exact)
+
+
+def _held(maximum: int, frac: int, known: bool = True) -> tuple[int | None, int | None]:
+    """(maximum, frac) of values on a grid, or of values on none where float32 cannot hold them all."""
+    return (maximum, frac) if known and maximum < WHOLE else (None, None)
+
+
+def _grid_of(values: np.ndarray) -> tuple[int | None, int | None]:
+    """(maximum, frac) of the coarsest grid that holds all of ``values``."""
+    for frac in range(25):
+        scaled = np.ldexp(values.astype(np.float64), frac)
+        if np.all(scaled == np.floor(scaled)):
+            return _held(int(np.abs(scaled).max(initial=0)), frac)
+    return None, None
 
 
 @singledispatch
@@ -170,7 +211,7 @@ def _(node: n.Input, name: str, ports: dict[str, Signal]) -> Signal:
 @_emits.register
 def _(node: n.Constant, name: str, ports: dict[str, Signal]) -> Signal:
     _finite(name, "value", node.value)
-    return Signal(node.value.shape, "analog", None, None)
+    return Signal(node.value.shape, "analog", *_grid_of(node.value))
 
 
 def _pass(node: n.Node, name: str, ports: dict[str, Signal]) -> Signal:
@@ -213,8 +254,21 @@ def _weights(name: str, node: n.Synapse | n.Dendrite, dims: int) -> None:
 
 
 def _current(node: n.Synapse | n.Dendrite, source: Signal, shape: tuple[int, ...]) -> Signal:
-    on_grid = node.grid is not None and source.frac is not None
-    return Signal(shape, "analog", None, None, source.exact and (on_grid or node.arithmetic is not None))
+    """A sum is exact where all of it lies on one grid and stays below 2^24, whatever the order of its addends."""
+    if isinstance(node, n.Dendrite):
+        on_grid = node.grid is not None and node.gate_grid is not None and source.frac is not None
+        return Signal(shape, "analog", None, None, source.exact and (on_grid or node.arithmetic is not None))
+    if node.grid is None or source.frac is None or source.maximum is None:
+        return Signal(shape, "analog", None, None, source.exact and node.arithmetic is not None)
+    frac = node.grid.q + source.frac
+    weight = np.abs(node.weight.astype(np.float64))
+    if node.plastic is not None:
+        weight = np.maximum(weight, node.plastic.bound)
+    top = np.ldexp(weight.reshape(len(weight), -1).sum(axis=1), node.grid.q) * source.maximum
+    if node.bias is not None:
+        top = top + np.ldexp(np.abs(node.bias.astype(np.float64)), frac)
+    maximum, held = _held(int(top.max()), frac)
+    return Signal(shape, "analog", maximum, held, source.exact and (held is not None or node.arithmetic is not None))
 
 
 @_emits.register
@@ -357,12 +411,17 @@ def _(node: n.Multiply, name: str, ports: dict[str, Signal]) -> Signal:
     whole = a.kind != "analog" and b.kind != "analog" and a.maximum and b.maximum
     if whole:
         return Signal(a.shape, "count", (a.maximum or 1) * (b.maximum or 1), 0, a.exact and b.exact)
-    return Signal(a.shape, "analog", None, None, a.exact and b.exact)
+    grid: tuple[int | None, int | None] = (None, None)
+    if a.frac is not None and b.frac is not None and a.maximum is not None and b.maximum is not None:
+        grid = _held(a.maximum * b.maximum, a.frac + b.frac)
+    return Signal(a.shape, "analog", *grid, a.exact and b.exact)
 
 
 @_emits.register
 def _(node: n.Table, name: str, ports: dict[str, Signal]) -> Signal:
     _finite(name, "values", node.values)
+    if node.values.ndim != 1 or not node.values.size:
+        raise GraphError(f"Table '{name}': values have shape {node.values.shape}, expected one axis of at least 1")
     source = ports["in"]
     if source.kind == "analog" and source.frac != 0:
         raise GraphError(f"Table '{name}' is indexed by whole numbers; its edge is {source}")
@@ -370,7 +429,7 @@ def _(node: n.Table, name: str, ports: dict[str, Signal]) -> Signal:
     if whole:
         top = int(node.values.max())
         return Signal(source.shape, "binary" if top <= 1 else "count", max(top, 1), 0, source.exact)
-    return Signal(source.shape, "analog", None, None, source.exact)
+    return Signal(source.shape, "analog", *_grid_of(node.values), source.exact)
 
 
 def _neuron_signal(node: n.Neuron, exact: bool) -> Signal:
@@ -415,7 +474,8 @@ def _(node: n.Attention, name: str, ports: dict[str, Signal]) -> Signal:
         raise GraphError(f"Attention '{name}' on counts needs binary or count edges")
     width = q.shape[0] // node.heads
     maximum = (q.maximum or 1) * (k.maximum or 1) * (v.maximum or 1) * width * k.shape[0]
-    return Signal(q.shape, "analog", maximum, node.shift, exact)
+    top, frac = _held(maximum, node.shift)
+    return Signal(q.shape, "analog", top, frac, exact and frac is not None)
 
 
 @_emits.register
@@ -450,7 +510,7 @@ def _(node: n.Window, name: str, ports: dict[str, Signal]) -> Signal:
 def _(node: n.Keep, name: str, ports: dict[str, Signal]) -> Signal:
     if ports["mask"].kind != "binary" or ports["mask"].size != 1:
         raise GraphError(f"Keep '{name}': its mask must be one binary value per tick, not {ports['mask']}")
-    return ports["in"]
+    return replace(ports["in"], exact=ports["in"].exact and ports["mask"].exact)
 
 
 @_emits.register
@@ -467,12 +527,25 @@ def _(node: n.Scope, name: str, ports: dict[str, Signal]) -> Signal:
             expected = (node.ticks, *expected)
         if outer != expected:
             raise GraphError(f"Scope '{name}': port '{port}' takes {expected}, its edge has shape {outer}")
+        if not _fits(ports[port], inner[port]):
+            raise GraphError(f"Scope '{name}': port '{port}' takes {inner[port]}, its edge is {ports[port]}")
     result = inner[node.graph.outputs[0]]
+    result = replace(result, exact=result.exact and all(ports[p].exact for p in node.port_names))
     if node.output == "all":
         return replace(result, shape=(node.ticks, *result.shape))
     if node.output == "sum" and result.kind != "analog":
         return Signal(result.shape, "count", (result.maximum or 1) * node.ticks, 0, result.exact)
+    if node.output == "sum" and result.maximum is not None and result.frac is not None:
+        maximum, frac = _held(result.maximum * node.ticks, result.frac)
+        return replace(result, maximum=maximum, frac=frac)
     return result
+
+
+def _fits(found: Signal, expected: Signal) -> bool:
+    """Whether an edge may feed an Input: a binary one fits a count, and anything fits an analog Input."""
+    if expected.kind == "analog":
+        return True
+    return found.kind != "analog" and (found.maximum or 1) <= (expected.maximum or 1)
 
 
 SHAPE_RULES: Callable[..., Signal] = _emits

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 EdgeKind = Literal["binary", "count", "analog"]
 Pair = tuple[int, int]
+LATE_PORTS = ("third", "post")
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class WeightGrid:
 class Plastic:
     """A three-factor rule on a synapse: E = λ·E + x·y;  Δw = rate·m·E, rounded to the grid, clipped to ±bound.
 
-    ``m`` is the third factor, which arrives at the synapse's port ``third``; ``y`` is what arrives at port ``post``.
+    ``m`` is the third factor, one value that arrives at the synapse's port ``third``; ``y`` is what arrives at port
+    ``post``, in the shape of the synapse's output. Both are read at the end of the tick, when every node has run, and
+    the new weights hold from the next tick on: so ``y`` may come from the neurons that the synapse itself drives.
     """
 
     trace_decay: float
@@ -107,7 +110,7 @@ class Synapse(Node):
         unfolded_nominal: products per tick of the layer as it was before a pool was folded in (0: not folded).
     """
 
-    optional_ports: ClassVar[tuple[str, ...]] = ("third", "post")
+    optional_ports: ClassVar[tuple[str, ...]] = LATE_PORTS
     weight: Array
     bias: Array | None = None
     grid: WeightGrid | None = None

@@ -13,6 +13,7 @@ LIF(beta, threshold)
 
 from neuroaccel.program.fixed import Arithmetic, Fixed
 from neuroaccel.program.language import Assign, Emit, Fire, Parameter, Program, State
+from neuroaccel.program.match import Known, match, program_of
 from neuroaccel.program.resolve import check_parameters, resolve
 from neuroaccel.program.zoo import ALIF, IF, LI, LIF, CubaLIF, GradedLIF, NeuronSpec
 
@@ -28,10 +29,13 @@ __all__ = [
     "Fire",
     "Fixed",
     "GradedLIF",
+    "Known",
     "NeuronSpec",
     "Parameter",
     "Program",
     "State",
     "check_parameters",
+    "match",
+    "program_of",
     "resolve",
 ]

@@ -1,0 +1,35 @@
+"""What turns spikes into currents, and what stands between: layers on ``[T, N, ...]``, pools, delay, readout."""
+
+from neuroaccel.synapses.over_state import Add, Delay, Dropout, Readout, Recurrent
+from neuroaccel.synapses.over_time import (
+    AvgPool2d,
+    BatchNorm1d,
+    BatchNorm2d,
+    Conv1d,
+    Conv2d,
+    Flatten,
+    Linear,
+    MaxPool2d,
+    OverTime,
+    SumPool2d,
+    over_time,
+)
+
+__all__ = [
+    "Add",
+    "AvgPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "Conv1d",
+    "Conv2d",
+    "Delay",
+    "Dropout",
+    "Flatten",
+    "Linear",
+    "MaxPool2d",
+    "OverTime",
+    "Readout",
+    "Recurrent",
+    "SumPool2d",
+    "over_time",
+]

@@ -1,0 +1,245 @@
+"""Lower a torch network into a graph: translate, fold normalisations and pools, snap weights to exact grids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from neuroaccel.errors import GraphError, UnsupportedNode
+from neuroaccel.graph import nodes as n
+from neuroaccel.graph.fold import fold_pools
+from neuroaccel.graph.graph import Edge, Graph
+from neuroaccel.graph.snap import snap as snap_weights
+from neuroaccel.network import Network
+from neuroaccel.network_nodes import Constant, InputPort, OutputPort
+from neuroaccel.neurons import Neuron
+from neuroaccel.synapses import Add, Delay, Dropout, Readout, Recurrent, SumPool2d
+
+Shape = tuple[int, ...]
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+@dataclass
+class _Draft:
+    """The graph while it is being written; ``gone`` are layers that compute nothing in a graph."""
+
+    nodes: dict[str, n.Node] = field(default_factory=dict)
+    edges: list[Edge] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+
+
+def lower(
+    net: nn.Module,
+    example: Tensor | Mapping[str, Tensor],
+    *,
+    dt: float | None = None,
+    maximum: int | None = None,
+    grid: n.ValueGrid | None = None,
+    fold: bool = True,
+    snap: bool = True,
+    weight_bits: int | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Graph:
+    """A graph that every executor can read.
+
+    Arguments:
+        net: a :class:`~neuroaccel.network.Network`, or a torch.nn.Sequential of layers.
+        example: an input ``[T, N, ...]`` (or input name → one); its shape and kind of values are taken: 0 and 1 make
+            a binary edge, whole non-negative numbers a count edge (then ``maximum`` must be given), others analog.
+        dt: seconds per tick.
+        maximum: the largest count that will ever enter.
+        grid: the grid of analog input; without one the first synapse is ``close``, not exact.
+        fold: fold pools into the synapse behind them where that is exact.
+        snap: round weights to grids on which every sum is exact (:func:`neuroaccel.graph.snap.snap`).
+        weight_bits: also limit weights to this many bits.
+        metadata: notes to keep with the graph.
+
+    Returns:
+        A valid graph; the network in evaluation mode computes the same, up to folding and snapping.
+
+    Raises:
+        UnsupportedNode: a layer that no graph can hold, by name.
+        GraphError: shapes that do not fit, weights that are not finite.
+    """
+    if not isinstance(net, Network):
+        net = Network(list(net) if isinstance(net, Sequence | nn.Sequential) else [net])
+    given = dict(example) if isinstance(example, Mapping) else {net.inputs[0]: example}
+    shapes = net.shapes(given)
+    draft = _Draft()
+    for name in net.names:
+        entering = [shapes[e.source] for e in net.edges if e.target == name]
+        if isinstance(net[name], InputPort):
+            draft.nodes[name] = _input(name, given[name], maximum, grid or getattr(net[name], "grid", None))
+        else:
+            _translate(draft, name, net[name], entering[0] if entering else (), shapes[name])
+    draft.edges += net.edges
+    for name in [m for m in net.order if isinstance(net[m], NORMS)]:
+        _fold_norm(draft, name, net)
+    _take_out(draft)
+    graph = Graph(draft.nodes, tuple(draft.edges), "instant", dt, dict(metadata or {})).validate()
+    if fold:
+        graph = fold_pools(graph)
+    if snap:
+        graph = snap_weights(graph, weight_bits)
+    return graph.validate()
+
+
+def _input(name: str, x: Tensor, maximum: int | None, grid: n.ValueGrid | None) -> n.Input:
+    shape = tuple(x.shape[2:])
+    if not torch.isfinite(x).all():
+        raise GraphError(f"Input '{name}': the example is not finite")
+    if grid is not None:
+        return n.Input(shape, "analog", grid=grid)
+    if bool(((x == 0) | (x == 1)).all()) and maximum in (None, 1):
+        return n.Input(shape, "binary")
+    if bool(((x == x.floor()) & (x >= 0)).all()):
+        if maximum is None:
+            raise GraphError(
+                f"Input '{name}': the example holds counts up to {int(x.max())}; say the largest that will ever come: "
+                "lower(..., maximum=...)"
+            )
+        return n.Input(shape, "count", maximum)
+    return n.Input(shape, "analog")
+
+
+def _array(t: Tensor | None) -> NDArray[np.float32] | None:
+    return None if t is None else t.detach().cpu().to(torch.float32).numpy().copy()
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (int(value[0]), int(value[1])) if isinstance(value, Sequence) else (int(value), int(value))
+
+
+def _one(value: Any) -> int:
+    return int(value[0]) if isinstance(value, Sequence) else int(value)
+
+
+def _population(layer: Neuron, shape: Shape) -> n.Neuron:
+    spec = layer.effective_spec()
+    parameters = {k: np.asarray(v, np.float32) for k, v in spec.values.items()}
+    for key, value in parameters.items():
+        if value.ndim and value.shape != shape:
+            parameters[key] = np.broadcast_to(value, shape).copy()
+    return n.Neuron(
+        spec.program,
+        parameters,
+        shape,
+        learnable=tuple(sorted(spec.learnable)),
+        surrogate=spec.surrogate,
+        slope=spec.slope,
+        detach_reset=spec.detach_reset,
+    )
+
+
+def _translate(draft: _Draft, name: str, layer: nn.Module, before: Shape, after: Shape) -> None:
+    if isinstance(layer, (nn.Identity, nn.Dropout, Dropout, *NORMS)):
+        draft.gone.append(name)
+        return
+    if isinstance(layer, Recurrent):
+        back = f"{name}.back"
+        draft.nodes[name] = _population(layer.neuron, after)
+        _translate(draft, back, layer.synapse, after, after)
+        draft.edges += [Edge(name, back, recurrent=True), Edge(back, name)]
+        return
+    draft.nodes[name] = _node(name, layer, before, after)
+
+
+def _node(name: str, layer: nn.Module, before: Shape, after: Shape) -> n.Node:
+    if isinstance(layer, OutputPort):
+        return n.Output()
+    if isinstance(layer, Constant):
+        return n.Constant(np.asarray(_array(layer.value)))
+    if isinstance(layer, Neuron):
+        return _population(layer, after)
+    if isinstance(layer, nn.Linear):
+        return n.Linear(np.asarray(_array(layer.weight)), _array(layer.bias))
+    if isinstance(layer, (nn.Conv1d, nn.Conv2d)) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
+        raise UnsupportedNode(name, "lower", "only numeric zero padding is supported; give padding as numbers")
+    if isinstance(layer, nn.Conv1d):
+        options = (_one(layer.stride), _one(layer.padding), _one(layer.dilation))
+        stride, padding, dilation = options
+        return n.Conv1d(
+            np.asarray(_array(layer.weight)),
+            _array(layer.bias),
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=layer.groups,
+        )
+    if isinstance(layer, nn.Conv2d):
+        return n.Conv2d(
+            np.asarray(_array(layer.weight)),
+            _array(layer.bias),
+            stride=_pair(layer.stride),
+            padding=_pair(layer.padding),
+            dilation=_pair(layer.dilation),
+            groups=layer.groups,
+        )
+    if isinstance(layer, SumPool2d):
+        return n.SumPool2d(_pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding))
+    if isinstance(layer, nn.AvgPool2d):
+        if layer.ceil_mode or layer.divisor_override or not layer.count_include_pad:
+            raise UnsupportedNode(name, "lower", "AvgPool2d with ceil_mode, divisor_override or excluded padding")
+        return n.AvgPool2d(_pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding))
+    if isinstance(layer, nn.MaxPool2d):
+        if layer.ceil_mode or layer.return_indices or _pair(layer.dilation) != (1, 1):
+            raise UnsupportedNode(name, "lower", "MaxPool2d with ceil_mode, return_indices or dilation")
+        return n.MaxPool2d(_pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding))
+    if isinstance(layer, nn.Flatten):
+        start = layer.start_dim - 1 if layer.start_dim > 0 else layer.start_dim
+        return n.Flatten(start, layer.end_dim - 1 if layer.end_dim > 0 else layer.end_dim)
+    if isinstance(layer, Delay):
+        return n.Delay(layer.ticks.cpu().numpy().astype(np.int32))
+    if isinstance(layer, Readout):
+        return n.Readout(layer.how)
+    if isinstance(layer, Add):
+        return n.Add()
+    raise UnsupportedNode(
+        name, "lower", f"{type(layer).__name__} has no graph node; use layers of neuroaccel.synapses and neurons"
+    )
+
+
+def _fold_norm(draft: _Draft, name: str, net: Network) -> None:
+    """BatchNorm folds into the synapse right before it: w·γ/√(var + ε), computed in float64."""
+    entering = [e for e in draft.edges if e.target == name]
+    source = entering[0].source if len(entering) == 1 else ""
+    while source in draft.gone and not isinstance(net[source], NORMS):
+        more = [e for e in draft.edges if e.target == source]
+        source = more[0].source if len(more) == 1 else ""
+    node = draft.nodes.get(source)
+    readers = [e for e in draft.edges if e.source == source]
+    if not isinstance(node, n.Synapse) or len(readers) != 1 or entering[0].recurrent:
+        raise UnsupportedNode(
+            name, "lower", "a BatchNorm folds only into the synapse directly before it, read by nothing else; move it"
+        )
+    norm: Any = net[name]
+    if norm.running_var is None:
+        raise UnsupportedNode(name, "lower", "a BatchNorm without running statistics depends on its batch")
+    variance, mean = (t.detach().cpu().double().numpy() for t in (norm.running_var, norm.running_mean))
+    scale = 1.0 / np.sqrt(variance + norm.eps)
+    shift = -mean * scale
+    if norm.affine:
+        gamma, beta = (t.detach().cpu().double().numpy() for t in (norm.weight, norm.bias))
+        scale, shift = scale * gamma, shift * gamma + beta
+    bias = shift + (0 if node.bias is None else node.bias.astype(np.float64) * scale)
+    weight = node.weight.astype(np.float64) * scale.reshape(-1, *([1] * (node.weight.ndim - 1)))
+    draft.nodes[source] = replace(node, weight=weight.astype(np.float32), bias=bias.astype(np.float32))
+
+
+def _take_out(draft: _Draft) -> None:
+    """Take out layers that compute nothing any more: their readers read what they read."""
+    for name in draft.gone:
+        entering = [e for e in draft.edges if e.target == name]
+        leaving = [e for e in draft.edges if e.source == name]
+        if len(entering) != 1:
+            draft.nodes[name] = n.Add()
+            continue
+        source = entering[0]
+        draft.edges = [e for e in draft.edges if e.target != name and e.source != name]
+        draft.edges += [replace(e, source=source.source, recurrent=e.recurrent or source.recurrent) for e in leaving]

@@ -1,0 +1,316 @@
+"""The algorithm book from recorded emissions, by dense convolutions of masks in torch.
+
+Shares nothing with the engine's counting: fan-outs are never computed, every product is found by convolving the mask of
+inputs that are not 0 with the mask of weights that are not 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from neuroaccel.errors import InputError, UnsupportedNode
+from neuroaccel.graph import Edge, Graph
+from neuroaccel.graph import nodes as n
+from neuroaccel.ledger.assemble import assemble
+from neuroaccel.ledger.book import Book
+from neuroaccel.ledger.facts import counting_rule
+from neuroaccel.program import resolve
+
+Values = Mapping[str, Tensor | NDArray[np.generic]]
+Counts = NDArray[np.int64]
+Raw = dict[str, dict[str, Counts]]
+
+
+def count_from_emissions(
+    graph: Graph, emissions: Values, states: Mapping[str, Values] | None = None, *, ticks: int | None = None
+) -> Book:
+    """Count every operation of a run whose values were recorded.
+
+    Arguments:
+        graph: the lowered graph that ran.
+        emissions: node → what it emitted at every tick, ``[T, N, *shape]``; every node but Outputs. Nodes of a scope
+            are ``scope/node`` with ``ticks`` times as many ticks.
+        states: neuron → state → its value after every tick, ``[T, N, *shape]`` (as in a Trace).
+        ticks: T, if it is not that of the emissions.
+
+    Returns:
+        The book, checked.
+
+    Raises:
+        InputError: emissions or states of a node are missing or have another shape.
+        UnsupportedNode: a node that has no counting rule, or whose clock depends on its input.
+        ImbalanceError: the books do not balance.
+    """
+    recorded = {name: torch.as_tensor(value) for name, value in emissions.items()}
+    after = {k: {s: torch.as_tensor(v) for s, v in each.items()} for k, each in (states or {}).items()}
+    raw = _Counter(graph, recorded, after).raw()
+    if ticks is None:
+        ticks = int(recorded[graph.inputs[0]].shape[0])
+    return assemble(graph, raw, ticks=ticks)
+
+
+def _per_sample(values: Tensor) -> Counts:
+    """Sum of ``[T, N, ...]`` over everything but N, as int64."""
+    flat = values.reshape(*values.shape[:2], -1)
+    if flat.dtype.is_floating_point:
+        flat = flat.round()
+    counts: Counts = flat.to(torch.int64).sum(dim=(0, 2)).numpy()
+    return counts
+
+
+def _later(values: Tensor, ticks: int = 1) -> Tensor:
+    """The same values ``ticks`` ticks later, zero before."""
+    out = torch.zeros_like(values)
+    if ticks < len(values):
+        out[ticks:] = values[: len(values) - ticks]
+    return out
+
+
+def _apply(node: n.Node, x: Tensor, weight: Tensor) -> Tensor:
+    """A synapse's products, summed per output: ``x`` [T, N, *in] → [T, N, *out]; one tick at a time bounds memory."""
+    if isinstance(node, n.Linear) or (isinstance(node, n.Dendrite) and node.stride is None):
+        return F.linear(x, weight)
+    if isinstance(node, n.Conv1d):
+        return torch.stack([F.conv1d(t, weight, None, node.stride, node.padding, node.dilation, node.groups) for t in x])
+    if isinstance(node, (n.Conv2d, n.Dendrite)):
+        stride = node.stride or (1, 1)
+        return torch.stack([F.conv2d(t, weight, None, stride, node.padding, node.dilation, node.groups) for t in x])
+    raise TypeError(f"{node.kind} has no weights")
+
+
+class _Counter:
+    """Counts of one graph; scopes get a counter of their own."""
+
+    def __init__(self, graph: Graph, emissions: Mapping[str, Tensor], states: Mapping[str, Mapping[str, Tensor]]):
+        self.graph, self.emissions, self.states = graph, emissions, states
+        self._touched: dict[str, Tensor] = {}
+
+    def raw(self) -> Raw:
+        out: Raw = {}
+        for name in self.graph.order:
+            node = self.graph.nodes[name]
+            counting_rule(node)
+            if isinstance(node, (n.Window, n.Keep)):
+                raise UnsupportedNode(name, "dense counting", "its clock depends on the input; use the engine's counts")
+            if isinstance(node, n.Synapse) and node.plastic is not None:
+                raise UnsupportedNode(name, "dense counting", "its weights change while it runs; use the engine's counts")
+            if isinstance(node, n.Output):
+                continue
+            if isinstance(node, n.Scope):
+                out |= self._scope(name, node)
+            if isinstance(node, n.Synapse):
+                out[name] = self._synapse(name, node)
+            elif isinstance(node, n.Dendrite):
+                out[name] = self._dendrite(name, node)
+            elif isinstance(node, n.Attention):
+                out[name] = self._attention(name, node)
+            elif isinstance(node, n.Neuron):
+                out[name] = self._neuron(name, node)
+            else:
+                out[name] = {}
+            out[name]["events_out"] = _per_sample(self.emitted(name) != 0)
+        return out
+
+    def emitted(self, name: str) -> Tensor:
+        """What a node emitted; ``InputError`` if nobody recorded it."""
+        node = self.graph.nodes[name]
+        if isinstance(node, n.Output) and name not in self.emissions:
+            return self.arrived(name)
+        if name not in self.emissions:
+            raise InputError(f"ledger: no emissions of {node.kind} '{name}' were recorded")
+        return self.emissions[name]
+
+    def arrived(self, name: str, port: str = "in") -> Tensor:
+        """What reached a port at every tick: edges add up in the order of their names."""
+        values = [_later(self.emitted(e.source)) if e.recurrent else self.emitted(e.source) for e in self._into(name, port)]
+        total = values[0]
+        for v in values[1:]:
+            total = total + v
+        return total
+
+    def _into(self, name: str, port: str) -> tuple[Edge, ...]:
+        return self.graph.into(name, port)
+
+    def _delivered(self, name: str, mask: Tensor) -> Tensor:
+        """A synapse's mask as it leaves: one tick later where synapses carry a tick."""
+        return _later(mask) if self.graph.latches(name) else mask
+
+    def _synapse(self, name: str, node: n.Synapse) -> dict[str, Counts]:
+        x, weight = self.arrived(name), torch.as_tensor(node.weight)
+        mask, living = (x != 0).float(), (weight != 0).float()
+        products = _apply(node, mask, living)
+        self._touched[name] = self._delivered(name, (products > 0.5) | _bias(node.bias, node, products))
+        inside = torch.ones_like(mask)
+        return {
+            "products": _per_sample(products),
+            "zero_input": _per_sample(_apply(node, 1 - mask, living)),
+            "pruned": _per_sample(_apply(node, inside, 1 - living)),
+            "nominal": _per_sample(_apply(node, inside, torch.ones_like(living))),
+        }
+
+    def _dendrite(self, name: str, node: n.Dendrite) -> dict[str, Counts]:
+        mask = (self.arrived(name) != 0).float()
+        inside = torch.ones_like(mask)
+        hit, alive = [], []
+        counts = {"products": 0, "zero_input": 0, "pruned": 0, "nominal": 0}
+        for array in (node.weight, node.gate):
+            living = (torch.as_tensor(array) != 0).float()
+            products = _apply(node, mask, living)
+            hit.append(products > 0.5)
+            alive.append(_apply(node, inside, living) > 0.5)
+            counts["products"] = counts["products"] + _per_sample(products)
+            counts["zero_input"] = counts["zero_input"] + _per_sample(_apply(node, 1 - mask, living))
+            counts["pruned"] = counts["pruned"] + _per_sample(_apply(node, inside, 1 - living))
+            counts["nominal"] = counts["nominal"] + _per_sample(_apply(node, inside, torch.ones_like(living)))
+        both, possible = hit[0] & hit[1], alive[0] & alive[1]
+        self._touched[name] = self._delivered(name, hit[0] | hit[1] | _bias(node.bias, node, hit[0]))
+        extra = {
+            "interactions": _per_sample(both),
+            "zero_input": counts["zero_input"] + _per_sample(possible & ~both),
+            "pruned": counts["pruned"] + _per_sample(~possible),
+            "nominal": counts["nominal"] + _per_sample(torch.ones_like(both)),
+        }
+        return {k: np.asarray(v) for k, v in (counts | extra).items()}
+
+    def _attention(self, name: str, node: n.Attention) -> dict[str, Counts]:
+        q, k, v = (self.arrived(name, p).double() for p in ("q", "k", "v"))
+        T, N, D = q.shape
+        heads = (T, N, -1, node.heads, D // node.heads)
+        q, k, v = q.reshape(T, N, 1, node.heads, -1), k.reshape(heads), v.reshape(heads)
+        first = (q != 0) & (k != 0)
+        # A softmax leaves no score at 0, whatever a float makes of it.
+        score = torch.ones_like((q * k).sum(-1)) if node.how == "softmax" else (q * k).sum(-1)
+        second = (score != 0)[..., None] & (v != 0)
+        done, nominal = _per_sample(first) + _per_sample(second), 2 * first[0, 0].numel() * T
+        return {"products": done, "zero_input": nominal - done, "nominal": np.full(N, nominal, np.int64)}
+
+    def _neuron(self, name: str, node: n.Neuron) -> dict[str, Counts]:
+        emitted = self.emitted(name)
+        driven = self.touched_at(name)
+        values = resolve(node.program, node.parameters)
+        for leak in node.program.leak:
+            driven = driven | torch.as_tensor(np.broadcast_to(values[leak] != 0, node.shape).copy())
+        fire = node.program.fire
+        if fire is not None:
+            left, right = (self._at_start(name, node, side, values) for side in (fire.left, fire.right))
+            driven = driven | (left >= right)
+        if node.program.emit.kind != "state":
+            driven = driven | (emitted != 0)
+        return {"updates_driven": _per_sample(driven), "spikes": _per_sample(emitted != 0)}
+
+    def _at_start(self, name: str, node: n.Neuron, side: str, values: Mapping[str, NDArray[np.float32]]) -> Tensor:
+        """A state or parameter as it stands when each tick begins."""
+        if side not in node.program.state_names:
+            return torch.as_tensor(values[side])
+        if side not in self.states.get(name, {}):
+            raise InputError(f"ledger: state '{side}' of Neuron '{name}' was not recorded")
+        after = self.states[name][side]
+        fresh = next(s.fresh for s in node.program.states if s.name == side)
+        start = torch.empty_like(after)
+        start[1:] = after[:-1]
+        start[0] = torch.as_tensor(values[fresh] if isinstance(fresh, str) else fresh).to(after.dtype)
+        return start
+
+    def touched_at(self, name: str, port: str = "in") -> Tensor:
+        """Which elements of a port are reached by a living event or a bias at every tick."""
+        masks = [_later(self.touched(e.source)) if e.recurrent else self.touched(e.source) for e in self._into(name, port)]
+        total = masks[0]
+        for m in masks[1:]:
+            total = total | m
+        return total
+
+    def touched(self, name: str) -> Tensor:
+        """Which elements of what a node sends on were reached; events that cancel are events all the same."""
+        if name in self._touched:
+            return self._touched[name]
+        node = self.graph.nodes[name]
+        if isinstance(node, n.Synapse):
+            self._synapse(name, node)
+        elif isinstance(node, n.Dendrite):
+            self._dendrite(name, node)
+        elif isinstance(node, (n.Add, n.Probe, n.Output)):
+            self._touched[name] = self.touched_at(name)
+        elif isinstance(node, n.Delay):
+            self._touched[name] = _delayed(self.touched_at(name), np.asarray(node.ticks))
+        elif rule := _MOVES.get(type(node)):
+            self._touched[name] = rule(node, self.touched_at(name))
+        else:
+            self._touched[name] = self.emitted(name) != 0
+        return self._touched[name]
+
+    def _scope(self, name: str, node: n.Scope) -> Raw:
+        """Counts of the inner nodes. With fresh state per outer tick, outer ticks are so many more samples."""
+        head = f"{name}/"
+        inner = {k.removeprefix(head): v for k, v in self.emissions.items() if k.startswith(head)}
+        states = {k.removeprefix(head): dict(v) for k, v in self.states.items() if k.startswith(head)}
+        if node.state == "carry":
+            counted = _Counter(node.graph, inner, states).raw()
+            return {head + k: v for k, v in counted.items()}
+
+        def fold(v: Tensor) -> Tensor:
+            T, N = v.shape[0] // node.ticks, v.shape[1]
+            return v.reshape(T, node.ticks, *v.shape[1:]).transpose(0, 1).reshape(node.ticks, T * N, *v.shape[2:])
+
+        counted = _Counter(
+            node.graph,
+            {k: fold(v) for k, v in inner.items()},
+            {k: {s: fold(v) for s, v in each.items()} for k, each in states.items()},
+        ).raw()
+        N = int(next(iter(inner.values())).shape[1])
+        return {head + k: {c: v.reshape(-1, N).sum(axis=0) for c, v in each.items()} for k, each in counted.items()}
+
+
+def _bias(bias: NDArray[np.float32] | None, node: n.Node, like: Tensor) -> Tensor:
+    """Outputs whose bias is not 0, in the shape of a tick."""
+    if bias is None:
+        return torch.zeros(like.shape[2:], dtype=torch.bool)
+    mask = torch.as_tensor(bias != 0)
+    last = isinstance(node, n.Linear) or (isinstance(node, n.Dendrite) and node.stride is None)
+    return mask if last else mask.reshape(-1, *(1,) * (like.dim() - 3))
+
+
+def _delayed(mask: Tensor, ticks: NDArray[np.int32]) -> Tensor:
+    if ticks.ndim == 0:
+        return _later(mask, int(ticks))
+    out = torch.zeros_like(mask)
+    for d in np.unique(ticks):
+        at = torch.as_tensor(ticks == d)
+        out[:, :, at] = _later(mask, int(d))[:, :, at]
+    return out
+
+
+def _pool(node: n.Node, mask: Tensor) -> Tensor:
+    assert isinstance(node, n.Pool2d)
+    return torch.stack([F.max_pool2d(t.float(), node.kernel, node.stride, node.padding) for t in mask]) > 0
+
+
+def _flatten(node: n.Node, mask: Tensor) -> Tensor:
+    assert isinstance(node, n.Flatten)
+    shift = [axis + 2 if axis >= 0 else axis for axis in (node.start, node.end)]
+    return mask.flatten(*shift)
+
+
+def _reshape(node: n.Node, mask: Tensor) -> Tensor:
+    assert isinstance(node, n.Reshape)
+    return mask.reshape(*mask.shape[:2], *node.shape)
+
+
+def _select(node: n.Node, mask: Tensor) -> Tensor:
+    assert isinstance(node, n.Select)
+    return mask.index_select(node.axis + 2 if node.axis >= 0 else node.axis, torch.tensor(node.indices))
+
+
+_MOVES: dict[type[n.Node], Callable[[n.Node, Tensor], Tensor]] = {
+    n.SumPool2d: _pool,
+    n.AvgPool2d: _pool,
+    n.MaxPool2d: _pool,
+    n.Flatten: _flatten,
+    n.Reshape: _reshape,
+    n.Select: _select,
+}

@@ -1,0 +1,273 @@
+"""Graph nodes as torch modules, for :meth:`neuroaccel.network.Network.from_graph`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import singledispatch
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from neuroaccel.errors import UnsupportedNode
+from neuroaccel.graph import Graph
+from neuroaccel.graph import nodes as n
+from neuroaccel.neurons import Neuron
+from neuroaccel.program import NeuronSpec
+from neuroaccel.synapses import (
+    Add,
+    AvgPool2d,
+    Conv1d,
+    Conv2d,
+    Delay,
+    Flatten,
+    Linear,
+    MaxPool2d,
+    OverTime,
+    Readout,
+    SumPool2d,
+)
+
+
+class InputPort(nn.Module):
+    """Where values enter; analog values on a declared grid are rounded (half to even) and clipped to it."""
+
+    on_sequences: ClassVar[bool] = True
+
+    def __init__(self, grid: n.ValueGrid | None = None) -> None:
+        super().__init__()
+        self.grid = grid
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.grid is None:
+            return x
+        return (x * 2.0**self.grid.frac).round().clamp(self.grid.low, self.grid.high) * 2.0**-self.grid.frac
+
+
+class OutputPort(nn.Module):
+    """A named result."""
+
+    on_sequences: ClassVar[bool] = True
+
+    def forward(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
+        return x, None
+
+
+class Held(nn.Module):
+    """A synapse that carries one tick (pipelined timing): gives at tick t what it took in at t − 1, zero at first."""
+
+    on_sequences: ClassVar[bool] = True
+
+    def __init__(self, synapse: OverTime) -> None:
+        super().__init__()
+        self.synapse = synapse
+
+    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        y, _ = self.synapse(x)
+        first = torch.zeros_like(y[:1]) if state is None else state.unsqueeze(0)
+        return torch.cat([first, y[:-1]]), y[-1]
+
+    def peek(self, state: Tensor | None, zeros: Tensor) -> Tensor:
+        """What it gives this tick, ``[1, N, ...]``, before it takes anything in."""
+        return (zeros if state is None else state).unsqueeze(0)
+
+    def reset(self, state: Tensor, done: Tensor) -> Tensor:
+        """Nothing held for the samples where ``done`` ([N], bool) holds."""
+        return torch.where(done.to(torch.bool).reshape(-1, *([1] * (state.dim() - 1))), 0.0, state)
+
+
+class Constant(nn.Module):
+    """The same values at every tick and sample."""
+
+    on_sequences: ClassVar[bool] = True
+    value: Tensor
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("value", value)
+
+    def emits_alone(self, like: Tensor) -> Tensor:
+        """``[T, N, ...]`` for the T and N of ``like``."""
+        return self.value.expand(*like.shape[:2], *self.value.shape)
+
+
+class Pointwise(nn.Module):
+    """A stateless function over sequences (reshape, select, table, product), with the ports it reads."""
+
+    on_sequences: ClassVar[bool] = True
+
+    def __init__(self, function: Callable[..., Tensor], more_ports: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self.function = function
+        self.more_ports = more_ports
+
+    def forward(self, *args: Any) -> tuple[Tensor, None]:
+        return self.function(*args[:-1]), None
+
+
+def module_of(graph: Graph, name: str) -> nn.Module:
+    """The torch module of one node, weights copied.
+
+    Raises:
+        UnsupportedNode: torch cannot run it yet.
+    """
+    node = graph.nodes[name]
+    module = _module(node, name)
+    if graph.timing == "pipelined" and isinstance(node, n.Synapse):
+        assert isinstance(module, OverTime)
+        return Held(module)
+    return module
+
+
+@singledispatch
+def _module(node: n.Node, name: str) -> nn.Module:
+    raise UnsupportedNode(name, "torch", f"{node.kind} has no torch module yet; remove it or run without verification")
+
+
+@_module.register
+def _(node: n.Input, name: str) -> nn.Module:
+    return InputPort(node.grid)
+
+
+@_module.register
+def _(node: n.Output, name: str) -> nn.Module:
+    return OutputPort()
+
+
+@_module.register
+def _(node: n.Constant, name: str) -> nn.Module:
+    return Constant(torch.from_numpy(np.array(node.value)))
+
+
+def _filled(node: n.Synapse, name: str, module: Linear | Conv1d | Conv2d) -> nn.Module:
+    if node.plastic is not None:
+        raise UnsupportedNode(name, "torch", "plastic weights are part of a session's state, which torch does not hold")
+    if node.arithmetic is not None:
+        raise UnsupportedNode(name, "torch", "integer arithmetic runs in the engine: engine.run(arithmetic='integer')")
+    with torch.no_grad():
+        module.weight.copy_(torch.from_numpy(np.array(node.weight)))
+        if node.bias is not None:
+            assert module.bias is not None
+            module.bias.copy_(torch.from_numpy(np.array(node.bias)))
+    return module
+
+
+@_module.register
+def _(node: n.Linear, name: str) -> nn.Module:
+    out, inputs = node.weight.shape
+    return _filled(node, name, Linear(inputs, out, bias=node.bias is not None))
+
+
+@_module.register
+def _(node: n.Conv1d, name: str) -> nn.Module:
+    out, per_group, kernel = node.weight.shape
+    layer = Conv1d(
+        per_group * node.groups,
+        out,
+        kernel,
+        node.stride,
+        node.padding,
+        node.dilation,
+        node.groups,
+        bias=node.bias is not None,
+    )
+    return _filled(node, name, layer)
+
+
+@_module.register
+def _(node: n.Conv2d, name: str) -> nn.Module:
+    out, per_group, ky, kx = node.weight.shape
+    layer = Conv2d(
+        per_group * node.groups,
+        out,
+        (ky, kx),
+        node.stride,
+        node.padding,
+        node.dilation,
+        node.groups,
+        bias=node.bias is not None,
+    )
+    return _filled(node, name, layer)
+
+
+@_module.register
+def _(node: n.SumPool2d, name: str) -> nn.Module:
+    return SumPool2d(node.kernel, node.stride, node.padding)
+
+
+@_module.register
+def _(node: n.AvgPool2d, name: str) -> nn.Module:
+    return AvgPool2d(node.kernel, node.stride, node.padding)
+
+
+@_module.register
+def _(node: n.MaxPool2d, name: str) -> nn.Module:
+    return MaxPool2d(node.kernel, node.stride, node.padding)
+
+
+@_module.register
+def _(node: n.Flatten, name: str) -> nn.Module:
+    return Flatten(node.start + 1 if node.start >= 0 else node.start, node.end + 1 if node.end >= 0 else node.end)
+
+
+@_module.register
+def _(node: n.Reshape, name: str) -> nn.Module:
+    return Pointwise(lambda x: x.reshape(*x.shape[:2], *node.shape))
+
+
+@_module.register
+def _(node: n.Select, name: str) -> nn.Module:
+    axis = node.axis + 2 if node.axis >= 0 else node.axis
+    return Pointwise(lambda x: x.index_select(axis, torch.tensor(node.indices, device=x.device)))
+
+
+@_module.register
+def _(node: n.Add, name: str) -> nn.Module:
+    return Add()
+
+
+@_module.register
+def _(node: n.Probe, name: str) -> nn.Module:
+    return Add()
+
+
+@_module.register
+def _(node: n.Multiply, name: str) -> nn.Module:
+    return Pointwise(torch.mul, ("gate",))
+
+
+@_module.register
+def _(node: n.Table, name: str) -> nn.Module:
+    values = torch.from_numpy(np.array(node.values))
+
+    def look_up(x: Tensor) -> Tensor:
+        index = (x - node.low).clamp(0, len(values) - 1).to(torch.int64)
+        return values.to(x.device)[index]
+
+    return Pointwise(look_up)
+
+
+@_module.register
+def _(node: n.Delay, name: str) -> nn.Module:
+    return Delay(torch.from_numpy(np.array(node.ticks)))
+
+
+@_module.register
+def _(node: n.Neuron, name: str) -> nn.Module:
+    if node.arithmetic is not None:
+        raise UnsupportedNode(name, "torch", "integer arithmetic runs in the engine: engine.run(arithmetic='integer')")
+    spec = NeuronSpec(
+        node.program,
+        {k: np.array(v) for k, v in node.parameters.items()},
+        frozenset(node.learnable),
+        node.surrogate,
+        node.slope,
+        node.detach_reset,
+    )
+    return Neuron(spec)
+
+
+@_module.register
+def _(node: n.Readout, name: str) -> nn.Module:
+    return Readout(node.how)
