@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -72,6 +73,7 @@ class EventDataModule(lightning.LightningDataModule):
         workers: loader processes; 0 loads in this one, which is fast enough since samples are sparse in memory.
         seed: seeds the generation, and the order of training samples.
         progress: called with (done, total) while the set is generated.
+        train_samples: only that many of the training split, the first ones, for a quick look.
 
     Raises:
         RecipeError: a batch size, number of workers or binning that is none.
@@ -87,6 +89,7 @@ class EventDataModule(lightning.LightningDataModule):
         workers: int = 0,
         seed: int = 0,
         progress: Progress | None = None,
+        train_samples: int | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1 or workers < 0 or binning not in BINNINGS:
@@ -96,12 +99,15 @@ class EventDataModule(lightning.LightningDataModule):
             )
         self.dataset_name, self.batch_size, self.ticks, self.dt = name, batch_size, ticks, dt
         self.binning, self.workers, self.seed, self.progress = binning, workers, seed, progress
+        self.train_samples = train_samples
         self._datasets: dict[str, EventDataset] = {}
 
     def dataset(self, split: str) -> EventDataset:
         """Return one split, loaded and binned at the first call."""
         if split not in self._datasets:
             recordings = load(self.dataset_name, split=split, seed=self.seed, progress=self.progress)
+            if split == "train" and self.train_samples is not None:
+                recordings = recordings.select(np.arange(min(self.train_samples, len(recordings))))
             self._datasets[split] = EventDataset(recordings.bin(self.ticks, self.dt, self.binning))
         return self._datasets[split]
 

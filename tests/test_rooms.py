@@ -56,7 +56,7 @@ EXCEPTIONS: dict[str, set[str]] = {
 
 # Rooms that run without torch, but for these files.
 WITHOUT_TORCH = {"errors", "extras", "program", "graph", "engine", "ledger"}
-WITH_TORCH = ("neuroaccel/graph/lower*.py", "neuroaccel/ledger/torch_hooks.py")
+WITH_TORCH = ("neuroaccel/graph/lower*.py", "neuroaccel/ledger/torch_hooks.py", "neuroaccel/ledger/dense.py")
 
 
 def source_files() -> list[Path]:

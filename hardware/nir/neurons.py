@@ -175,12 +175,12 @@ def _restored(name: str, values: Values, shape: tuple[int, ...], note: Mapping[s
     parameters: Values = {}
     for key, value in values.items():
         if key not in program.parameter_names:
-            if np.any(value != DEFAULTS[key]):
+            if key not in DEFAULTS or np.any(value != DEFAULTS[key]):
                 return None
             continue
         flat = value.reshape(-1).copy()
         for index, exact, read in note["exact"].get(key, ()):
-            if index < flat.size and _same_bits(flat[index], np.float32(read)):
+            if index < flat.size and _same_bits(flat[index : index + 1], np.array([read], np.float32)).all():
                 flat[index] = exact
         scalar = key in note["scalar"] and flat.size and bool(_same_bits(flat, np.full_like(flat, flat[0])).all())
         parameters[key] = np.asarray(flat[0]) if scalar else flat.reshape(shape)
@@ -205,7 +205,9 @@ def _inside(name: str, values: Values, dt: float) -> Values:
         value = values[key]
         if not np.all((value >= low - 1e-6) & (value <= high + 1e-6)):
             span = f"{key} = {value.min():g} to {value.max():g}"
-            raise UnsupportedNode(name, WHERE, f"a time constant is shorter than dt = {dt:g} s ({span}); use a dt below it")
+            raise UnsupportedNode(
+                name, WHERE, f"a time constant is shorter than dt = {dt:g} s ({span}); use a dt below it"
+            )
         values[key] = np.where(value < low, np.float32(low), np.where(value > high, np.float32(high), value))
     return values
 
@@ -242,18 +244,16 @@ def rebuild(
     tie = "gt" if note is None else note["options"].get("tie", "gt")
     form = form if kind == "LIF" else "decay"
     values = _up(_inside(name, decode(kind, fields, dt, form), dt), {"tie": tie})
+    options: dict[str, Any] = {"form": "euler"} if "rate" in values else {}
     if "threshold" in values:
         if np.any(values["threshold"] < 0):
             raise UnsupportedNode(name, WHERE, f"its threshold is {values['threshold'].min():g}; here it is at least 0")
-        values["reset"] = "to_value" if np.any(values["v_reset"] != 0) else "zero"  # type: ignore[assignment]
-        values["tie"] = tie
-    if kind in ("IF", "I"):
-        del values["v_leak"]
-        if kind == "IF":
-            del values["beta"]
+        options |= {"tie": tie, "reset": "to_value" if np.any(values["v_reset"] != 0) else "zero"}
+    if kind == "IF":
+        del values["v_leak"], values["beta"]
     build: Any = {"IF": IF, "I": LI, "LI": LI, "LIF": LIF, "CubaLIF": CubaLIF}[kind]
     try:
-        spec = build(**values, **({"form": "euler"} if "rate" in values else {}))
+        spec = build(**values, **options)
     except ProgramError as error:
         raise UnsupportedNode(name, WHERE, str(error)) from error
     return Neuron(spec.program, {key: np.asarray(value, np.float32) for key, value in spec.values.items()}, shape)

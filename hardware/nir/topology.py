@@ -81,8 +81,10 @@ def check_recurrence(graph: Graph) -> None:
                     seen.add(name)
                     todo.append(name)
         if e.source not in seen or isinstance(graph.nodes[e.source], Delay):
-            reason = f"the recurrent edge '{e.name}' closes no cycle of its own, and NIR's edges carry no delay"
-            raise UnsupportedNode(e.source, WHERE, f"{reason}; put a Delay of one tick on it")
+            reason = f"the recurrent edge '{e.name}' closes no cycle, or one that another edge or a Delay opens too"
+            raise UnsupportedNode(
+                e.source, WHERE, f"{reason}; NIR's edges carry no delay: put a Delay of one tick on it"
+            )
 
 
 def inlined(graph: Any, where: str, prefix: str = "") -> tuple[dict[str, Any], list[Pair]]:
@@ -105,8 +107,8 @@ def inlined(graph: Any, where: str, prefix: str = "") -> tuple[dict[str, Any], l
         inner, inside = inlined(node, where, f"{full}/")
         enters = [n for n in inner if type(inner[n]).__name__ == "Input"]
         leaves = [n for n in inner if type(inner[n]).__name__ == "Output"]
-        if len(enters) != 1 or len(leaves) != 1:
-            raise UnsupportedNode(full, WHERE, f"a nested graph of {len(enters)} inputs and {len(leaves)} outputs")
+        if len(enters) != 1 or len(leaves) != 1 or (enters[0], leaves[0]) in inside:
+            raise UnsupportedNode(full, WHERE, "a nested graph must lead one input through nodes to one output")
         first[name] = [b for a, b in inside if a == enters[0]]
         last[name] = [a for a, b in inside if b == leaves[0]]
         nodes |= {n: node for n, node in inner.items() if n not in (enters[0], leaves[0])}

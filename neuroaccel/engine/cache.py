@@ -36,9 +36,14 @@ _WRITTEN = 1_000_000_000
 
 def folder() -> Path:
     """Where kernels are compiled: below ``NEUROACCEL_KERNEL_CACHE``, else the user's cache, else a temporary folder."""
+    return _usable(wanted()) / _key()
+
+
+def wanted() -> Path:
+    """The folder of all versions' kernels that ``folder`` would use if it can be written; touches nothing."""
     chosen = os.environ.get("NEUROACCEL_KERNEL_CACHE")
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return _usable(Path(chosen) if chosen else user / "neuroaccel" / "kernels") / _key()
+    return Path(chosen) if chosen else user / "neuroaccel" / "kernels"
 
 
 def load(name: str, number: str) -> Kernel:

@@ -43,7 +43,9 @@ def _encode(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
     if isinstance(value, (tuple, list)):
         return [_encode(v, f"{path}/{i}", arrays) for i, v in enumerate(value)]
     if hasattr(value, "items"):
-        return {"map": {str(k): _encode(v, f"{path}/{k}", arrays) for k, v in value.items()}}
+        # The order of nodes is part of a graph (ties in its execution, the inputs of a scope); of other maps it is not.
+        items = value.items() if path.endswith("/nodes") else sorted(value.items(), key=lambda item: str(item[0]))
+        return {"map": {str(k): _encode(v, f"{path}/{k}", arrays) for k, v in items}}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError(f"cannot store {type(value).__name__} at {path}")
@@ -71,7 +73,7 @@ def to_bytes(graph: Graph) -> bytes:
     arrays: dict[str, NDArray[Any]] = {}
     body = _encode(graph, "graph", arrays)
     header = {"format": FORMAT, "opset": OPSET, "graph": body}
-    return bytes(save(arrays, metadata={"neuroaccel": json.dumps(header, sort_keys=True, allow_nan=False)}))
+    return bytes(save(arrays, metadata={"neuroaccel": json.dumps(header, allow_nan=False)}))
 
 
 def sha256(graph: Graph) -> str:

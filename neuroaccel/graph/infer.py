@@ -82,7 +82,7 @@ def _one_pass(graph: Graph, close: set[str]) -> tuple[dict[str, Signal], set[str
                     ahead[e.source] = _ahead(graph, e, close)
                 arriving.append(signals.get(e.source) or ahead[e.source])
             if arriving:
-                ports[port] = _sum(name, arriving)
+                ports[port] = summed(name, arriving)
         try:
             signals[name] = _emits(node, name, ports)
         except ProgramError as error:
@@ -124,7 +124,7 @@ def _check_plastic(graph: Graph, name: str, signals: dict[str, Signal]) -> None:
                 f"{node.kind} '{name}': {len(arriving)} edges enter its port '{port}', expected "
                 + ("none, as it is not plastic" if node.plastic is None else "one, as it is plastic")
             )
-        if arriving and (found := _sum(name, arriving)).shape != shape and not (shape is None and found.size == 1):
+        if arriving and (found := summed(name, arriving)).shape != shape and not (shape is None and found.size == 1):
             raise GraphError(
                 f"{node.kind} '{name}': port '{port}' takes {shape or 'one value'}, its edge has shape {found.shape}"
             )
@@ -159,7 +159,7 @@ def _check_names(graph: Graph) -> None:
                 raise GraphError(f"{node.kind} '{name}': nothing enters its port '{port}'")
 
 
-def _sum(name: str, arriving: list[Signal]) -> Signal:
+def summed(name: str, arriving: list[Signal]) -> Signal:
     """Several edges into one port add up."""
     if len(arriving) == 1:
         return arriving[0]
@@ -241,8 +241,18 @@ def _finite(name: str, field: str, value: np.ndarray) -> None:
         raise GraphError(f"node '{name}': {field}{list(index)} is {value[index]}, weights must be finite")
 
 
+def _on_grid(name: str, field: str, values: np.ndarray, q: int) -> None:
+    scaled = np.ldexp(values.astype(np.float64), q)
+    bad = np.argwhere(scaled != np.rint(scaled))
+    if len(bad):
+        index = tuple(int(i) for i in bad[0])
+        raise GraphError(f"node '{name}': {field}{list(index)} is {values[index]!r}, not on its grid of 2^-{q}")
+
+
 def _weights(name: str, node: n.Synapse | n.Dendrite, dims: int) -> None:
     _finite(name, "weight", node.weight)
+    if node.grid is not None:
+        _on_grid(name, "weight", node.weight, node.grid.q)
     if node.weight.ndim != dims:
         raise GraphError(f"{node.kind} '{name}': weight has {node.weight.ndim} axes, expected {dims}")
     if node.bias is not None:

@@ -69,6 +69,10 @@ def lower(
     """
     if not isinstance(net, Network):
         net = Network(list(net) if isinstance(net, Sequence | nn.Sequential) else [net])
+    for name in net.names:
+        layer = net[name]
+        if isinstance(layer, NORMS) and layer.running_var is None:
+            raise UnsupportedNode(name, "lower", "a BatchNorm without running statistics depends on its batch")
     given = dict(example) if isinstance(example, Mapping) else {net.inputs[0]: example}
     shapes = net.shapes(given)
     draft = _Draft()
@@ -219,8 +223,6 @@ def _fold_norm(draft: _Draft, name: str, net: Network) -> None:
             name, "lower", "a BatchNorm folds only into the synapse directly before it, read by nothing else; move it"
         )
     norm: Any = net[name]
-    if norm.running_var is None:
-        raise UnsupportedNode(name, "lower", "a BatchNorm without running statistics depends on its batch")
     variance, mean = (t.detach().cpu().double().numpy() for t in (norm.running_var, norm.running_mean))
     scale = 1.0 / np.sqrt(variance + norm.eps)
     shift = -mean * scale

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from neuroaccel.errors import GraphError
 from neuroaccel.graph import nodes as n
 from neuroaccel.graph.graph import Graph
-from neuroaccel.graph.infer import Signal, infer
+from neuroaccel.graph.infer import Signal, infer, summed
 
 LIMIT = 2**24
 FINEST = 96
@@ -33,6 +33,9 @@ class _Arrival:
 
     name: str
     times: int
+
+
+_Group = list[tuple[str, frozenset[_Arrival]]]
 
 
 def snap(graph: Graph, weight_bits: int | None = None) -> Graph:
@@ -54,7 +57,7 @@ def snap(graph: Graph, weight_bits: int | None = None) -> Graph:
     signals = infer(graph)
     nodes = dict(graph.nodes)
     for group in _groups(graph, signals):
-        synapses = {s for arrivals in group for s in arrivals}
+        synapses = {s for _, arrivals in group for s in arrivals}
         grid = _largest_grid(graph, signals, group, weight_bits)
         for name in sorted({a.name for a in synapses}):
             nodes[name] = _snapped(graph.nodes[name], signals, graph, name, grid, weight_bits)
@@ -66,12 +69,7 @@ def snap(graph: Graph, weight_bits: int | None = None) -> Graph:
 
 def _input(graph: Graph, signals: Mapping[str, Signal], name: str) -> Signal:
     """What enters a synapse: the sum of its edges."""
-    arriving = [signals[e.source] for e in graph.into(name, "in")]
-    if len(arriving) == 1:
-        return arriving[0]
-    if any(s.kind == "analog" for s in arriving):
-        return Signal(arriving[0].shape, "analog", None, None)
-    return Signal(arriving[0].shape, "count", sum(s.maximum or 0 for s in arriving), 0)
+    return summed(name, [signals[e.source] for e in graph.into(name, "in")])
 
 
 def _can(graph: Graph, signals: Mapping[str, Signal], name: str) -> bool:
@@ -98,9 +96,9 @@ def _arrivals(graph: Graph, signals: Mapping[str, Signal], target: str) -> dict[
     return found
 
 
-def _groups(graph: Graph, signals: Mapping[str, Signal]) -> list[list[frozenset[_Arrival]]]:
+def _groups(graph: Graph, signals: Mapping[str, Signal]) -> list[_Group]:
     """Targets whose grids must agree because a synapse feeds several of them; each target as its arrivals."""
-    groups: list[list[frozenset[_Arrival]]] = []
+    groups: list[_Group] = []
     for target in graph.order:
         if isinstance(graph.nodes[target], (*PASSING[:-1], n.Synapse, n.Constant, n.Dendrite)):
             continue
@@ -108,9 +106,9 @@ def _groups(graph: Graph, signals: Mapping[str, Signal]) -> list[list[frozenset[
         if not any(isinstance(graph.nodes[a.name], n.Synapse) for a in arrivals):
             continue
         names = {a.name for a in arrivals}
-        touching = [g for g in groups if any(names & {a.name for a in other} for other in g)]
+        touching = [g for g in groups if any(names & {a.name for a in other} for _, other in g)]
         groups = [g for g in groups if g not in touching]
-        groups.append([*(arrival for g in touching for arrival in g), arrivals])
+        groups.append([*(arrival for g in touching for arrival in g), (target, arrivals)])
     return groups
 
 
@@ -121,6 +119,8 @@ def _bound(node: n.Node, source: Signal | None, frac: int, exponent: int) -> NDA
     assert isinstance(node, n.Synapse)
     assert source is not None
     weights = np.abs(np.rint(node.weight.astype(np.float64) * 2.0 ** (exponent - frac)))
+    if node.plastic is not None:
+        weights = np.maximum(weights, np.floor(node.plastic.bound * 2.0 ** (exponent - frac)))
     total: NDArray[np.float64] = weights.reshape(len(weights), -1).sum(axis=1) * float(source.maximum or 1)
     if node.bias is not None:
         total = total + np.abs(np.rint(node.bias.astype(np.float64) * 2.0**exponent))
@@ -128,12 +128,16 @@ def _bound(node: n.Node, source: Signal | None, frac: int, exponent: int) -> NDA
 
 
 def _largest_grid(
-    graph: Graph, signals: Mapping[str, Signal], group: list[frozenset[_Arrival]], weight_bits: int | None
+    graph: Graph, signals: Mapping[str, Signal], group: _Group, weight_bits: int | None
 ) -> int:
     """The largest Q for which no target of the group can reach 2^24."""
 
+    indexed = any(isinstance(graph.nodes[target], n.Table) for target, _ in group)
+
     def fits(exponent: int) -> bool:
-        for arrivals in group:
+        if indexed and exponent > 0:  # a table is indexed by whole numbers
+            return False
+        for _, arrivals in group:
             totals = []
             for a in arrivals:
                 node = graph.nodes[a.name]
@@ -151,7 +155,7 @@ def _largest_grid(
 
     low, high = -FINEST, FINEST
     if not fits(low):
-        names = ", ".join(sorted({a.name for arrivals in group for a in arrivals}))
+        names = ", ".join(sorted({a.name for _, arrivals in group for a in arrivals}))
         raise GraphError(f"the weights of {names} are too large for any grid")
     while low < high:
         middle = (low + high + 1) // 2

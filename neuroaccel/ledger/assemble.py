@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from neuroaccel.errors import InputError
 from neuroaccel.graph import Graph
 from neuroaccel.ledger.book import FATES, Book
-from neuroaccel.ledger.facts import ADDRESS_BYTES, NodeFacts, facts
+from neuroaccel.ledger.facts import ADDRESS_BYTES, NodeFacts, facts, node_ticks
 
 Counts = NDArray[np.int64]
 Observed = Mapping[str, Mapping[str, Counts]]
@@ -28,7 +28,7 @@ def assemble(graph: Graph, observed: Observed, *, ticks: int) -> Book:
         graph: the lowered graph that ran.
         observed: node → raw column → int64 ``[N]``. Synapses: ``products`` (living products of inputs that are not 0),
             ``interactions`` (a dendrite's y·z), ``zero_input``, ``pruned`` and further fates; neurons:
-            ``updates_driven``, ``spikes``; every node: ``events_out``; ``nominal`` where it was counted and not derived.
+            ``updates_driven``, ``spikes``; every node: ``events_out``; ``nominal`` where it was counted, not derived.
         ticks: T of the input.
 
     Returns:
@@ -38,7 +38,7 @@ def assemble(graph: Graph, observed: Observed, *, ticks: int) -> Book:
         ImbalanceError: the books do not balance.
         InputError: an unknown node or raw column, or nothing was observed.
     """
-    known = facts(graph)
+    known, clock = facts(graph), node_ticks(graph, ticks)
     if unknown := set(observed) - set(known):
         raise InputError(f"ledger: counts for {sorted(unknown)}, which the graph does not hold")
     samples = next((len(v) for node in observed.values() for v in node.values()), None)
@@ -52,24 +52,23 @@ def assemble(graph: Graph, observed: Observed, *, ticks: int) -> Book:
         full = {k: np.asarray(raw.get(k, np.zeros(samples)), dtype=np.int64) for k in _KNOWN - {"nominal"}}
         if "nominal" in raw:
             full["nominal"] = np.asarray(raw["nominal"], dtype=np.int64)
-        columns[name] = _columns(f, full, ticks * f.ticks_per_tick, samples)
+        columns[name] = _columns(f, full, clock[name], samples)
     return Book(ticks, known, columns, graph.dt)
 
 
 def _columns(f: NodeFacts, raw: dict[str, Counts], ticks: int, samples: int) -> dict[str, Counts]:
     zero = np.zeros(samples, np.int64)
     products, interactions = raw["products"], raw["interactions"]
-    binary = f.reads == "binary"
-    spiking = f.neurons > 0 and f.emits != "analog"
-    events = zero if f.emits == "analog" or f.kind == "Output" else raw["events_out"]
-    out = {
-        "synaptic_events": products if binary else zero,
-        "macs": interactions if binary else products + interactions,
+    # The two rules that need more than the node's own kind: what is an event, and which products are events.
+    events = raw["events_out"] if f.emits != "analog" and "event_bytes" in f.columns else zero
+    measured = {
+        "synaptic_events": products if f.binary else zero,
+        "macs": interactions if f.binary else products + interactions,
         "executed": products + interactions,
         "updates_driven": raw["updates_driven"],
         "updates_nominal": np.full(samples, f.neurons * ticks, np.int64),
-        "spikes": raw["spikes"] if spiking else zero,
-        "graded_bits": events * f.emits_maximum.bit_length() if f.emits == "count" else zero,
+        "spikes": raw["spikes"] if "spikes" in f.columns else zero,
+        "graded_bits": events * f.emits_maximum.bit_length() if "graded_bits" in f.columns else zero,
         "learning_updates": raw["learning_updates"],
         "adc_conversions": np.full(samples, f.adc_per_tick * ticks, np.int64),
         "weight_bytes": -(-products * f.weight_bits // 8) if f.weights else zero,
@@ -78,4 +77,4 @@ def _columns(f: NodeFacts, raw: dict[str, Counts], ticks: int, samples: int) -> 
         "elementwise": np.full(samples, f.elementwise_per_tick * ticks, np.int64),
         "nominal": raw.get("nominal", np.full(samples, f.nominal_per_tick * ticks, np.int64)),
     }
-    return out | {fate: raw[fate] for fate in FATES if fate != "executed"}
+    return measured | {fate: raw[fate] for fate in FATES if fate != "executed"}

@@ -10,7 +10,7 @@ import numpy as np
 
 from neuroaccel.ledger.book import Book
 from neuroaccel.ledger.charge import Charger, precision
-from neuroaccel.ledger.profile import Profile
+from neuroaccel.ledger.profile import Constant, Profile
 
 PROXY_MAC_PJ, PROXY_AC_PJ, PROXY_SPIKE_PJ = 4.6, 0.9, 5.0
 
@@ -50,12 +50,13 @@ class Baseline:
         }
 
 
-def dense_baselines(book: Book, profile: Profile) -> tuple[Baseline, ...]:
+def dense_baselines(book: Book, profile: Profile, used: dict[str, Constant]) -> tuple[Baseline, ...]:
     """The dense network at equal precision and the iso-precision quantised one, each with and without weight reuse.
 
     A network of T binary ticks tells T + 1 values apart, so the quantised one has ⌈log2(T + 1)⌉ bits per activation.
     Every mac is charged, none is skipped for a zero; each activation is written once and read once per consumer; each
-    weight is read once per mac, or (reuse) once per inference. A ReLU is one comparison.
+    weight is read once per mac, or (reuse) once per inference. A ReLU is one comparison. Constants that are charged are
+    added to ``used``.
 
     Source: the iso-precision comparison follows Yan et al., arXiv 2409.08290.
     """
@@ -68,11 +69,12 @@ def dense_baselines(book: Book, profile: Profile) -> tuple[Baseline, ...]:
     for reuse in (False, True):
         how = "every weight read once" if reuse else "a weight read per mac"
         label = "with weight reuse" if reuse else "without weight reuse"
-        found.append(_dense(book, profile, f"dense ANN, equal precision, {label}", None, reuse, how))
+        found.append(_dense(book, profile, used, f"dense ANN, equal precision, {label}", None, reuse, how))
         found.append(
             _dense(
                 book,
                 profile,
+                used,
                 f"quantised ANN, iso-precision {bits} bits, {label}",
                 bits,
                 reuse,
@@ -82,7 +84,9 @@ def dense_baselines(book: Book, profile: Profile) -> tuple[Baseline, ...]:
     return tuple(found)
 
 
-def _dense(book: Book, profile: Profile, name: str, bits: int | None, reuse: bool, note: str) -> Baseline:
+def _dense(
+    book: Book, profile: Profile, used: dict[str, Constant], name: str, bits: int | None, reuse: bool, note: str
+) -> Baseline:
     charger = Charger(profile, 1, strict=False)
     compute, memory = np.zeros((2, 1)), np.zeros((2, 1))
 
@@ -109,6 +113,7 @@ def _dense(book: Book, profile: Profile, name: str, bits: int | None, reuse: boo
         if f.neurons or f.kind == "Input":
             moved = f.elements * (1 + f.consumers) * activation_bits / 8
             memory += charger.memory(one(moved), ceil(f.elements * activation_bits / 8), "activations")
+    used |= {k: v for k, v in charger.used.items() if k not in used}
     if charger.missing:
         return Baseline(name, book.ann_macs, None, None, "; ".join(charger.missing))
     pair = [(float(e[0, 0]), float(e[1, 0])) for e in (compute, memory)]

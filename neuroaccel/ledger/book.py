@@ -4,26 +4,27 @@ Columns, int64, summed over the T ticks of a sample (x: what arrives at a synaps
 
 ==================  ====================================================================================================
 ``synaptic_events``  Σ over x ≠ 0 of a binary edge: products inside the border with w ≠ 0
-``macs``             the same on count and analog edges; a dendrite's y·z where a living event came through W and through
-                     V; an attention's products of two operands that are not 0
+``macs``             the same on count and analog edges; a dendrite's y·z where a living event came through W and
+                     through V; an attention's products of two operands that are not 0
 ``updates_driven``   (neuron, tick) pairs that receive a living event or a bias that is not 0, have a leak constant that
                      is not 0, start the tick at or above threshold, or spike in it
 ``updates_nominal``  neurons · T
 ``spikes``           emissions of a spiking neuron that are not 0
-``graded_bits``      events on a count edge · bits of the edge's largest value
+``graded_bits``      spikes of a neuron that emits counts · bits of its largest count
 ``learning_updates`` weight changes of a plastic synapse
-``adc_conversions``  T · outputs · ⌈rows/group⌉ · (input bits if bit-serial, else 1), where ``group_convert`` is set
+``adc_conversions``  T · outputs · ⌈rows/group⌉ · (input bits if bit-serial, else 1), where ``group_convert`` is set;
+                     a dendrite has two arrays
 ``weight_bytes``     ⌈(synaptic_events + macs that read a weight) · weight_bits / 8⌉: no reuse
 ``state_bytes``      ⌈updates_driven · 2 · states · state bits / 8⌉: each state read and written; 32 bits unless the
                      node's arithmetic says otherwise
 ``event_bytes``      events emitted on binary and count edges · (1 written + 1 read per consumer) · 4 bytes of address,
-                     at the node that emits; an Output emits nothing
-``elementwise``      operations outside the balance: gates, tables, LayerNorm, softmax and readouts, elements · T
+                     at the node that emits; Outputs and Probes emit nothing of their own
+``elementwise``      operations outside the balance: gates, tables, sums, LayerNorm, softmax and readouts, per tick
 ``nominal``          products inside the border with every w and x taken as not 0; a dendrite adds V's and its y·z
 ==================  ====================================================================================================
 
 Every nominal operation has exactly one fate: ``nominal = executed + zero_input + pruned + gated + dropped + cached +
-exited``, with executed = synaptic_events + macs. A bias belongs to the update, pooling and reshaping to ``event_bytes``.
+exited``, with executed = synaptic_events + macs. A bias belongs to the update, pooling to ``event_bytes``.
 Events are counted at the tick in which a synapse takes them in; those still under way after the last tick are not.
 """
 
@@ -126,7 +127,7 @@ class Book:
 
     def total(self, column: str) -> Counts:
         """A column summed over all nodes, ``[N]``."""
-        return np.sum([node[column] for node in self.columns.values()], axis=0, dtype=np.int64)
+        return np.asarray(np.sum([node[column] for node in self.columns.values()], axis=0, dtype=np.int64))
 
     def mean(self, column: str, node: str | None = None) -> tuple[float, float]:
         """(mean, standard deviation) over samples of one node's column or of the total; n − 1 in the denominator."""

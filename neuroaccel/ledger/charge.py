@@ -49,7 +49,7 @@ class Charger:
         self.used.setdefault(constant, found)
         if found.bound:
             self.bounds.setdefault(f"{constant} is published as a minimum", None)
-        return np.multiply.outer(np.asarray(found.value), counts.astype(np.float64))
+        return np.outer(np.asarray(found.value), counts.astype(np.float64))
 
     def memory(self, moved: Counts | NDArray[np.float64], footprint: int, what: str) -> Energies:
         """Energy of ``moved`` bytes at the smallest level that holds ``footprint`` bytes."""
@@ -107,7 +107,7 @@ def _processor(charger: Charger, name: str, f: NodeFacts, column: Mapping[str, C
         charger.memory(column["weight_bytes"], f.weight_footprint, f"weights of {what}")
         + charger.memory(column["state_bytes"], f.state_footprint, f"states of {what}")
         # The buffer between two layers must hold the events of one tick at most.
-        + charger.memory(column["event_bytes"], f.elements * ADDRESS_BYTES, f"events of {what}")
+        + charger.memory(column["event_bytes"], f.event_footprint, f"events of {what}")
     )
     return {"synapse": synapse, "neuron": neuron, "memory": memory, "network": np.zeros_like(memory)}
 

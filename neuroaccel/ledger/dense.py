@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neuroaccel.errors import InputError, UnsupportedNode
-from neuroaccel.graph import Edge, Graph
+from neuroaccel.graph import Graph
 from neuroaccel.graph import nodes as n
 from neuroaccel.ledger.assemble import assemble
 from neuroaccel.ledger.book import Book
-from neuroaccel.ledger.facts import counting_rule
 from neuroaccel.program import resolve
 
 Values = Mapping[str, Tensor | NDArray[np.generic]]
@@ -44,7 +43,8 @@ def count_from_emissions(
 
     Raises:
         InputError: emissions or states of a node are missing or have another shape.
-        UnsupportedNode: a node that has no counting rule, or whose clock depends on its input.
+        GraphError: a node has no counting rule.
+        UnsupportedNode: a node whose clock depends on its input, or whose weights change.
         ImbalanceError: the books do not balance.
     """
     recorded = {name: torch.as_tensor(value) for name, value in emissions.items()}
@@ -77,7 +77,9 @@ def _apply(node: n.Node, x: Tensor, weight: Tensor) -> Tensor:
     if isinstance(node, n.Linear) or (isinstance(node, n.Dendrite) and node.stride is None):
         return F.linear(x, weight)
     if isinstance(node, n.Conv1d):
-        return torch.stack([F.conv1d(t, weight, None, node.stride, node.padding, node.dilation, node.groups) for t in x])
+        return torch.stack(
+            [F.conv1d(t, weight, None, node.stride, node.padding, node.dilation, node.groups) for t in x]
+        )
     if isinstance(node, (n.Conv2d, n.Dendrite)):
         stride = node.stride or (1, 1)
         return torch.stack([F.conv2d(t, weight, None, stride, node.padding, node.dilation, node.groups) for t in x])
@@ -90,16 +92,18 @@ class _Counter:
     def __init__(self, graph: Graph, emissions: Mapping[str, Tensor], states: Mapping[str, Mapping[str, Tensor]]):
         self.graph, self.emissions, self.states = graph, emissions, states
         self._touched: dict[str, Tensor] = {}
+        self._biased: dict[str, Tensor] = {}
 
     def raw(self) -> Raw:
         out: Raw = {}
         for name in self.graph.order:
             node = self.graph.nodes[name]
-            counting_rule(node)
             if isinstance(node, (n.Window, n.Keep)):
                 raise UnsupportedNode(name, "dense counting", "its clock depends on the input; use the engine's counts")
             if isinstance(node, n.Synapse) and node.plastic is not None:
-                raise UnsupportedNode(name, "dense counting", "its weights change while it runs; use the engine's counts")
+                raise UnsupportedNode(
+                    name, "dense counting", "its weights change while it runs; use the engine's counts"
+                )
             if isinstance(node, n.Output):
                 continue
             if isinstance(node, n.Scope):
@@ -128,14 +132,14 @@ class _Counter:
 
     def arrived(self, name: str, port: str = "in") -> Tensor:
         """What reached a port at every tick: edges add up in the order of their names."""
-        values = [_later(self.emitted(e.source)) if e.recurrent else self.emitted(e.source) for e in self._into(name, port)]
+        values = [
+            _later(self.emitted(e.source)) if e.recurrent else self.emitted(e.source)
+            for e in self.graph.into(name, port)
+        ]
         total = values[0]
         for v in values[1:]:
             total = total + v
         return total
-
-    def _into(self, name: str, port: str) -> tuple[Edge, ...]:
-        return self.graph.into(name, port)
 
     def _delivered(self, name: str, mask: Tensor) -> Tensor:
         """A synapse's mask as it leaves: one tick later where synapses carry a tick."""
@@ -145,7 +149,7 @@ class _Counter:
         x, weight = self.arrived(name), torch.as_tensor(node.weight)
         mask, living = (x != 0).float(), (weight != 0).float()
         products = _apply(node, mask, living)
-        self._touched[name] = self._delivered(name, (products > 0.5) | _bias(node.bias, node, products))
+        self._touched[name] = self._delivered(name, products > 0.5)
         inside = torch.ones_like(mask)
         return {
             "products": _per_sample(products),
@@ -158,7 +162,7 @@ class _Counter:
         mask = (self.arrived(name) != 0).float()
         inside = torch.ones_like(mask)
         hit, alive = [], []
-        counts = {"products": 0, "zero_input": 0, "pruned": 0, "nominal": 0}
+        counts = dict.fromkeys(("products", "zero_input", "pruned", "nominal"), np.zeros(mask.shape[1], np.int64))
         for array in (node.weight, node.gate):
             living = (torch.as_tensor(array) != 0).float()
             products = _apply(node, mask, living)
@@ -169,14 +173,14 @@ class _Counter:
             counts["pruned"] = counts["pruned"] + _per_sample(_apply(node, inside, 1 - living))
             counts["nominal"] = counts["nominal"] + _per_sample(_apply(node, inside, torch.ones_like(living)))
         both, possible = hit[0] & hit[1], alive[0] & alive[1]
-        self._touched[name] = self._delivered(name, hit[0] | hit[1] | _bias(node.bias, node, hit[0]))
-        extra = {
+        self._touched[name] = self._delivered(name, hit[0] | hit[1])
+        return {
+            "products": counts["products"],
             "interactions": _per_sample(both),
             "zero_input": counts["zero_input"] + _per_sample(possible & ~both),
             "pruned": counts["pruned"] + _per_sample(~possible),
             "nominal": counts["nominal"] + _per_sample(torch.ones_like(both)),
         }
-        return {k: np.asarray(v) for k, v in (counts | extra).items()}
 
     def _attention(self, name: str, node: n.Attention) -> dict[str, Counts]:
         q, k, v = (self.arrived(name, p).double() for p in ("q", "k", "v"))
@@ -192,7 +196,7 @@ class _Counter:
 
     def _neuron(self, name: str, node: n.Neuron) -> dict[str, Counts]:
         emitted = self.emitted(name)
-        driven = self.touched_at(name)
+        driven = self.touched_at(name) | self.biased_at(name)
         values = resolve(node.program, node.parameters)
         for leak in node.program.leak:
             driven = driven | torch.as_tensor(np.broadcast_to(values[leak] != 0, node.shape).copy())
@@ -218,8 +222,11 @@ class _Counter:
         return start
 
     def touched_at(self, name: str, port: str = "in") -> Tensor:
-        """Which elements of a port are reached by a living event or a bias at every tick."""
-        masks = [_later(self.touched(e.source)) if e.recurrent else self.touched(e.source) for e in self._into(name, port)]
+        """Which elements of a port a living event reaches at every tick."""
+        masks = [
+            _later(self.touched(e.source)) if e.recurrent else self.touched(e.source)
+            for e in self.graph.into(name, port)
+        ]
         total = masks[0]
         for m in masks[1:]:
             total = total | m
@@ -236,6 +243,8 @@ class _Counter:
             self._dendrite(name, node)
         elif isinstance(node, (n.Add, n.Probe, n.Output)):
             self._touched[name] = self.touched_at(name)
+        elif isinstance(node, n.Multiply):
+            self._touched[name] = self.touched_at(name) & self.touched_at(name, "gate")
         elif isinstance(node, n.Delay):
             self._touched[name] = _delayed(self.touched_at(name), np.asarray(node.ticks))
         elif rule := _MOVES.get(type(node)):
@@ -243,6 +252,32 @@ class _Counter:
         else:
             self._touched[name] = self.emitted(name) != 0
         return self._touched[name]
+
+    def biased_at(self, name: str, port: str = "in") -> Tensor:
+        """Which elements of a port carry a bias that is not 0, ``[1, 1, *shape]``: a constant drive of every tick."""
+        masks = [self.biased(e.source) for e in self.graph.into(name, port)]
+        total = masks[0]
+        for m in masks[1:]:
+            total = total | m
+        return total
+
+    def biased(self, name: str) -> Tensor:
+        """The same for what a node sends on; only synapses have biases, neurons and tables send none on."""
+        if name in self._biased:
+            return self._biased[name]
+        node = self.graph.nodes[name]
+        if isinstance(node, (n.Synapse, n.Dendrite)):
+            found = _bias(node, self.emitted(name).shape[2:])
+        elif isinstance(node, n.Multiply):
+            found = self.biased_at(name) | self.biased_at(name, "gate")
+        elif isinstance(node, (n.Add, n.Probe, n.Output, n.Delay)):
+            found = self.biased_at(name)
+        elif rule := _MOVES.get(type(node)):
+            found = rule(node, self.biased_at(name))
+        else:
+            found = torch.zeros((1, 1, *self.emitted(name).shape[2:]), dtype=torch.bool)
+        self._biased[name] = found
+        return found
 
     def _scope(self, name: str, node: n.Scope) -> Raw:
         """Counts of the inner nodes. With fresh state per outer tick, outer ticks are so many more samples."""
@@ -266,13 +301,13 @@ class _Counter:
         return {head + k: {c: v.reshape(-1, N).sum(axis=0) for c, v in each.items()} for k, each in counted.items()}
 
 
-def _bias(bias: NDArray[np.float32] | None, node: n.Node, like: Tensor) -> Tensor:
-    """Outputs whose bias is not 0, in the shape of a tick."""
-    if bias is None:
-        return torch.zeros(like.shape[2:], dtype=torch.bool)
-    mask = torch.as_tensor(bias != 0)
+def _bias(node: n.Synapse | n.Dendrite, shape: torch.Size) -> Tensor:
+    """Outputs whose bias is not 0, ``[1, 1, *shape]``."""
+    if node.bias is None:
+        return torch.zeros((1, 1, *shape), dtype=torch.bool)
+    mask = torch.as_tensor(node.bias != 0)
     last = isinstance(node, n.Linear) or (isinstance(node, n.Dendrite) and node.stride is None)
-    return mask if last else mask.reshape(-1, *(1,) * (like.dim() - 3))
+    return (mask if last else mask.reshape(-1, *(1,) * (len(shape) - 1))).expand(1, 1, *shape)
 
 
 def _delayed(mask: Tensor, ticks: NDArray[np.int32]) -> Tensor:

@@ -33,7 +33,7 @@ class Row:
 
     @property
     def total(self) -> Energies:
-        return np.sum([self.energies[c] for c in CLASSES], axis=0, dtype=np.float64)
+        return np.asarray(np.sum([self.energies[c] for c in CLASSES], axis=0, dtype=np.float64))
 
     def to_json(self) -> dict[str, Any]:
         """Means over samples, (low, high)."""
@@ -75,7 +75,7 @@ class EnergyReport:
     @property
     def per_sample(self) -> Energies:
         """Dynamic energy of every sample, (low, high), ``[2, N]``; static energy is apart."""
-        return np.sum([r.total for r in self.rows], axis=0, dtype=np.float64)
+        return np.asarray(np.sum([r.total for r in self.rows], axis=0, dtype=np.float64))
 
     @property
     def mean_pj(self) -> tuple[float, float]:
@@ -161,7 +161,9 @@ def energy(
     rows = tuple(
         Row(name, f.kind, f.role, charge_node(charger, name, f, book.columns[name])) for name, f in book.facts.items()
     )
-    notes = ["encoding, the first layer and the readout are rows like any other; nothing upstream of the Input is counted"]
+    notes = [
+        "encoding, the first layer and the readout are rows like any other; nothing upstream of the Input is counted"
+    ]
     if profile.model == "chip":
         charger.charge("barrier", np.full(book.samples, book.ticks, np.int64), "barrier synchronisation")
         notes.append("hops between tiles need a placement and are not charged; memory is inside the constants")
@@ -182,9 +184,8 @@ def energy(
     else:
         static_pj = (static.value[0] * duration_s * 1e12, static.value[1] * duration_s * 1e12)
         charger.used.setdefault("static", static)
-    idle = None
-    if profile.model == "processor":
-        idle = _mean(_idle(profile, book))
+    idle = _mean(_idle(profile, book)) if profile.model == "processor" else None
+    baselines = dense_baselines(book, profile, charger.used)
     return EnergyReport(
         profile=profile,
         rows=rows,
@@ -194,7 +195,7 @@ def energy(
         static_pj=static_pj,
         duration_s=duration_s,
         clocked_extra_pj=idle,
-        baselines=dense_baselines(book, profile),
+        baselines=baselines,
         proxies=proxies(book),
         provenance=tuple(c.to_json() | {"profile": profile.name} for c in charger.used.values()),
     )

@@ -5,50 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from math import ceil, prod
+from math import ceil
 
 import numpy as np
 
-from neuroaccel.errors import UnsupportedNode
 from neuroaccel.graph import Graph, infer
 from neuroaccel.graph import nodes as n
-from neuroaccel.graph.fanout import fan_out
+from neuroaccel.graph.clocks import ticks_of
+from neuroaccel.graph.counting import columns_of, product_column, rule_of
 from neuroaccel.graph.infer import Signal
 
 ADDRESS_BYTES = 4
 STATE_BITS = 32
 
-# One line per node kind: what the ledger counts for it. A node that is not here cannot be counted.
-COUNTING_RULES: Mapping[type[n.Node], str] = {
-    n.Input: "event_bytes of its events",
-    n.Output: "nothing: its edge reads the events of its source",
-    n.Constant: "nothing",
-    n.Linear: "synaptic_events on a binary edge, macs on others; zero_input; pruned",
-    n.Conv1d: "as Linear; products outside the border do not exist",
-    n.Conv2d: "as Linear; products outside the border do not exist",
-    n.Dendrite: "as Linear for W and for V, and one mac for y·z",
-    n.SumPool2d: "event_bytes",
-    n.AvgPool2d: "nothing: its edge is analog",
-    n.MaxPool2d: "event_bytes",
-    n.Flatten: "event_bytes",
-    n.Reshape: "event_bytes",
-    n.Select: "event_bytes",
-    n.Add: "event_bytes",
-    n.Multiply: "elementwise, one multiplication per element and tick",
-    n.Table: "elementwise, one look-up per element and tick",
-    n.Delay: "event_bytes",
-    n.Neuron: "updates, spikes, state_bytes, event_bytes",
-    n.Readout: "elementwise, one running operation per element and tick (none for last_membrane)",
-    n.Attention: "macs of q·k and of scores·v whose operands are not 0; softmax is elementwise",
-    n.LayerNorm: "elementwise",
-    n.Softmax: "elementwise",
-    n.Memory: "event_bytes of the values that it takes in",
-    n.Window: "nothing of its own; the nodes behind it tick once per stride",
-    n.Keep: "products of the dropped ticks, in the nodes behind it, are dropped",
-    n.Probe: "products after the stop are exited",
-    n.Scope: "its inner nodes, named scope/node, over ticks · T",
-}
-_READOUT_OPERATION = {"spike_count": "add", "mean_membrane": "add", "max_membrane": "compare"}
+_READOUT_OPERATION = {"spike_count": "add", "mean_membrane": "add", "max_membrane": "compare", "last_membrane": "copy"}
 
 
 @dataclass(frozen=True)
@@ -57,8 +27,10 @@ class NodeFacts:
 
     Arguments:
         kind: type of the node.
+        columns: the columns of the book that it may fill.
         role: encoding, first layer, hidden, readout, or empty for nodes that only move events.
-        reads, emits: kind of the edge that enters and of the edges that leave.
+        binary: of a synapse: whether its products are synaptic events, not macs.
+        emits: kind of the edges that leave.
         emits_maximum: largest value on a count edge.
         elements: values that it emits per tick.
         consumers: edges that read them.
@@ -68,13 +40,13 @@ class NodeFacts:
         elementwise_operation: what one count of ``elementwise`` is.
         integer_bits: widths (operands, accumulator) in integer arithmetic, ``None`` for float32.
         nominal_per_tick, adc_per_tick, elementwise_per_tick: counts that every tick adds.
-        ticks_per_tick: ticks per tick of the outermost graph.
         ann_macs: multiply-accumulates of the layer run once as a dense network, before any pool was folded in.
     """
 
     kind: str
+    columns: tuple[str, ...] = ()
     role: str = ""
-    reads: str = ""
+    binary: bool = False
     emits: str = ""
     emits_maximum: int = 1
     elements: int = 0
@@ -91,7 +63,6 @@ class NodeFacts:
     nominal_per_tick: int = 0
     adc_per_tick: int = 0
     elementwise_per_tick: int = 0
-    ticks_per_tick: int = 1
     ann_macs: int = 0
 
     @property
@@ -100,57 +71,61 @@ class NodeFacts:
         return ceil(self.weights * self.weight_bits / 8)
 
     @property
+    def event_footprint(self) -> int:
+        """Bytes that the addresses of one tick's events occupy at most."""
+        return self.elements * ADDRESS_BYTES
+
+    @property
     def state_footprint(self) -> int:
         """Bytes that the states occupy."""
         return ceil(self.neurons * self.states * self.state_bits / 8)
 
 
-def counting_rule(node: n.Node) -> str:
-    """What the ledger counts for a node, in words.
-
-    Raises:
-        UnsupportedNode: the ledger has no rule for this type.
-    """
-    rule = COUNTING_RULES.get(type(node))
-    if rule is None:
-        raise UnsupportedNode(node.kind, "ledger", "no counting rule for this type of node; add one to ledger/facts.py")
-    return rule
-
-
-def arriving(graph: Graph, signals: Mapping[str, Signal], name: str, port: str = "in") -> tuple[str, int]:
-    """(kind, maximum) of what several edges bring to a port together; one edge keeps its kind, a sum does not."""
-    sources = [signals[e.source] for e in graph.into(name, port)]
-    if len(sources) == 1:
-        return sources[0].kind, sources[0].maximum or 1
-    if any(s.kind == "analog" for s in sources):
-        return "analog", 1
-    return "count", sum(s.maximum or 1 for s in sources)
+def node_ticks(graph: Graph, ticks: int, prefix: str = "") -> dict[str, int]:
+    """Ticks that each node runs on in ``ticks`` ticks, dropped ones included; ``scope/node`` in a scope."""
+    out: dict[str, int] = {}
+    for name, here in ticks_of(graph, ticks).items():
+        node = graph.nodes[name]
+        out[prefix + name] = here
+        if isinstance(node, n.Scope) and node.state == "carry":
+            out |= node_ticks(node.graph, here * node.ticks, f"{prefix}{name}/")
+        elif isinstance(node, n.Scope):
+            inner = node_ticks(node.graph, node.ticks, f"{prefix}{name}/")
+            out |= {k: v * here for k, v in inner.items()}
+    return out
 
 
-def facts(graph: Graph, prefix: str = "", ticks_per_tick: int = 1) -> dict[str, NodeFacts]:
+def facts(graph: Graph, prefix: str = "") -> dict[str, NodeFacts]:
     """Facts of every node, in the order of execution; nodes of a scope are named ``scope/node``.
 
     Raises:
-        UnsupportedNode: a node without a counting rule.
-        GraphError: the graph does not validate.
+        GraphError: the graph does not validate, or a node has no counting rule.
     """
     signals = infer(graph)
     out: dict[str, NodeFacts] = {}
     for name in graph.order:
-        node = graph.nodes[name]
-        counting_rule(node)
-        fields = dict(_fields(graph, signals, name))
+        node, signal = graph.nodes[name], signals[name]
+        scope = isinstance(node, n.Scope)
+        rule = rule_of(node)
+        nominal = 0 if scope else rule.nominal(graph, name, signals)
+        fields = {
+            "ann_macs": nominal,
+            "nominal_per_tick": nominal,
+            "elementwise_per_tick": 0 if scope else rule.elementwise(graph, name, signals),
+            "adc_per_tick": 0 if scope else rule.adc_conversions(graph, name, signals),
+            **dict(_fields(graph, signals, name)),
+        }
         out[prefix + name] = NodeFacts(
             kind=node.kind,
-            emits=signals[name].kind,
-            emits_maximum=signals[name].maximum or 1 if signals[name].kind != "analog" else 1,
-            elements=signals[name].size,
+            columns=() if scope else columns_of(graph, name, signals),
+            emits=signal.kind,
+            emits_maximum=signal.maximum or 1 if signal.kind == "count" else 1,
+            elements=signal.size,
             consumers=len(graph.out_of(name)),
-            ticks_per_tick=ticks_per_tick,
             **fields,  # type: ignore[arg-type]
         )
         if isinstance(node, n.Scope):
-            out |= facts(node.graph, f"{prefix}{name}/", ticks_per_tick * node.ticks)
+            out |= facts(node.graph, f"{prefix}{name}/")
     return out
 
 
@@ -164,46 +139,32 @@ def _fields(graph: Graph, signals: Mapping[str, Signal], name: str) -> Iterator[
         yield from _neuron(graph, name, node)
     elif isinstance(node, n.Readout):
         yield "role", "readout"
-        yield "elementwise_operation", _READOUT_OPERATION.get(node.how, "")
-        yield "elementwise_per_tick", 0 if node.how == "last_membrane" else signals[name].size
+        yield "elementwise_operation", _READOUT_OPERATION[node.how]
     elif isinstance(node, n.Attention):
-        keys, width = signals[graph.into(name, "k")[0].source].shape
         yield "role", "hidden"
-        yield "nominal_per_tick", 2 * keys * width
-        yield "ann_macs", 2 * keys * width
-        if node.how == "softmax":
-            yield "elementwise_operation", "softmax"
-            yield "elementwise_per_tick", node.heads * keys
+        yield "elementwise_operation", "softmax"
+    elif isinstance(node, n.Add):
+        yield "elementwise_operation", "add"
     elif isinstance(node, (n.Multiply, n.Table, n.LayerNorm, n.Softmax)):
         yield "elementwise_operation", "mul" if isinstance(node, n.Multiply) else node.kind.lower()
-        yield "elementwise_per_tick", signals[name].size
 
 
 def _synapse(
     graph: Graph, signals: Mapping[str, Signal], name: str, node: n.Synapse | n.Dendrite
 ) -> Iterator[tuple[str, object]]:
-    kind, maximum = arriving(graph, signals, name)
-    entering = signals[graph.into(name, "in")[0].source].shape
-    outputs = signals[name].size
-    nominal = int(fan_out(node, entering)[0].sum())
-    weights = node.weight.size
-    if isinstance(node, n.Dendrite):
-        nominal, weights = 2 * nominal + outputs, 2 * weights
     yield "role", "first layer" if _from_input(graph, name) else "hidden"
-    yield "reads", kind
-    yield "weights", weights
+    yield "binary", product_column(graph, name, signals) == "synaptic_events"
+    yield "weights", node.weight.size * (2 if isinstance(node, n.Dendrite) else 1)
     yield "weight_bits", node.weight_bits
-    yield "nominal_per_tick", nominal
-    yield "ann_macs", (node.unfolded_nominal if isinstance(node, n.Synapse) else 0) or nominal
+    if isinstance(node, n.Synapse) and node.unfolded_nominal:
+        yield "ann_macs", node.unfolded_nominal
     a = node.arithmetic
-    if a is None:
-        return
-    operand = max(a.weight.bits if a.weight else node.weight_bits, a.input.bits if a.input else maximum.bit_length())
-    yield "integer_bits", (operand, a.accumulator.bits if a.accumulator else 32)
-    if a.group_convert is not None:
-        rows = prod(node.weight.shape[1:])
-        serial = (a.input.bits if a.input else maximum.bit_length()) if a.bit_serial else 1
-        yield "adc_per_tick", outputs * ceil(rows / a.group) * serial
+    if a is not None:
+        entering = sum(signals[e.source].maximum or 1 for e in graph.into(name, "in"))
+        operand = max(
+            a.weight.bits if a.weight else node.weight_bits, a.input.bits if a.input else entering.bit_length()
+        )
+        yield "integer_bits", (operand, a.accumulator.bits if a.accumulator else 32)
 
 
 def _neuron(graph: Graph, name: str, node: n.Neuron) -> Iterator[tuple[str, object]]:

@@ -1,0 +1,147 @@
+"""What a command works on: a model named by run or file, and the samples that go into it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroaccel.cli.output import progress, results_only
+from neuroaccel.errors import EventsError, InputError
+
+if TYPE_CHECKING:
+    from neuroaccel.graph import Graph
+    from neuroaccel.training.recipe import Recipe
+    from neuroaccel.training.runs import Run
+
+
+@dataclass(frozen=True)
+class Model:
+    """A graph, the run that it comes from, and how to call it.
+
+    Arguments:
+        graph: the lowered network.
+        run: its run, None for a model file that belongs to none.
+        name: of the run, else the file as it was given.
+    """
+
+    graph: Graph
+    run: Run | None
+    name: str
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs of a network.
+
+    Arguments:
+        x: ``[T, N, *shape]``.
+        labels: ``[N]``, None for a recording that has none.
+        source: where they come from, for the record: data set, split and seed, or a file.
+    """
+
+    x: NDArray[Any]
+    labels: NDArray[np.int64] | None
+    source: dict[str, Any]
+
+    def __len__(self) -> int:
+        return int(self.x.shape[1])
+
+
+def open_model(what: str | None, runs: Path) -> Model:
+    """The model that RUN|FILE means; None: the newest finished run in ``runs``.
+
+    Raises:
+        InputError: there is no such run or file, or the run is not finished.
+        FileFormatError: a truncated or foreign model file.
+    """
+    from neuroaccel.training.runs import resolve_model
+
+    graph, run = resolve_model(what, root=runs)
+    return Model(graph, run, run.name if run is not None else str(what))
+
+
+def open_run(what: str | None, runs: Path) -> Run:
+    """The run that RUN means, finished or not."""
+    from neuroaccel.training.runs import open_run
+
+    return open_run(what, root=runs)
+
+
+def recipe_of(model: Model, named: str | None) -> Recipe:
+    """The recipe whose data a model is measured on: the one asked for, else its run's.
+
+    Raises:
+        InputError: a model file of no run, and no recipe asked for.
+    """
+    from neuroaccel.training.recipe import load_recipe
+
+    if named is not None:
+        return load_recipe(named)
+    if model.run is not None:
+        return model.run.recipe()
+    raise InputError(f"{model.name} belongs to no run, so its data is not known; --recipe NAME names it")
+
+
+def with_data_seed(recipe: Recipe, seed: int | None) -> Recipe:
+    """The recipe with its data generated from another seed, None: from its own."""
+    if seed is None:
+        return recipe
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"seed": seed})})
+
+
+def samples_of(recipe: Recipe, split: str, count: int | None, seed: int | None) -> Samples:
+    """The first ``count`` samples of a split, None for all of them; generated where the cache lacks them."""
+    from neuroaccel.training.evaluate import data_module, inputs
+
+    recipe = with_data_seed(recipe, seed)
+    with results_only(), progress("generating data") as report:
+        data_module(recipe, report).prepare_data()
+        x, labels = inputs(recipe, split, count)
+    source = {"dataset": recipe.data.name, "split": split, "seed": recipe.data.seed, "first": 0, "samples": x.shape[1]}
+    return Samples(x, labels, source)
+
+
+def recording(graph: Graph, path: Path) -> Samples:
+    """One recording from an ``.npz`` file of events, as a batch of one.
+
+    Raises:
+        FileFormatError: the file is missing, truncated, foreign or inconsistent (events outside its sensor).
+        EventsError: events of another shape, tick or value than the network takes.
+    """
+    from neuroaccel.engine.events import EventStream
+    from neuroaccel.graph import Input
+
+    stream = EventStream.load(path)
+    if len(graph.inputs) != 1:
+        raise InputError(f"{path}: one recording, but the network has the inputs {', '.join(graph.inputs)}")
+    (name,) = graph.inputs
+    node = graph.nodes[name]
+    assert isinstance(node, Input)
+    if stream.shape != node.shape:
+        raise EventsError(f"{path}: events of shape {stream.shape}; the network's input '{name}' takes {node.shape}")
+    if graph.dt is not None and not math.isclose(stream.dt, graph.dt, rel_tol=1e-9):
+        raise EventsError(f"{path}: ticks of {stream.dt:g} s; the network was made for ticks of {graph.dt:g} s")
+    if stream.ticks == 0:
+        raise EventsError(f"{path}: a recording of no ticks; expected at least one")
+    if node.edge != "analog" and stream.value is not None:
+        wrong = (stream.value < 0) | (stream.value > node.maximum) | (stream.value != np.floor(stream.value))
+        if wrong.any():
+            kind = "binary events" if node.edge == "binary" else f"counts up to {node.maximum}"
+            raise EventsError(
+                f"{path}: holds value {stream.value[wrong][0]}; the network's input '{name}' takes {kind}"
+            )
+    return Samples(stream.to_dense(np.float32)[:, None], None, {"file": str(path)})
+
+
+def chosen_samples(
+    model: Model, recipe: str | None, events: Path | None, split: str, count: int | None, seed: int | None
+) -> Samples:
+    """The recording if one was given, else the first ``count`` samples of the split."""
+    if events is not None:
+        return recording(model.graph, events)
+    return samples_of(recipe_of(model, recipe), split, count, seed)

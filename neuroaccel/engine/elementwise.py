@@ -1,0 +1,230 @@
+"""Nodes without weights: sources, sums, products, tables, selections, pools, delays, readouts."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from neuroaccel.engine import cache
+from neuroaccel.engine.fixed import Format, whole
+from neuroaccel.engine.operation import Array, Latch, Operation, Static, Work
+from neuroaccel.graph import nodes as n
+
+
+class Source(Operation):
+    """An Input: the session fills its buffer."""
+
+    flags_value: ClassVar[bool] = True
+
+    def run(self, work: Work) -> None:
+        """Nothing to do: the values are there."""
+
+
+class Constants(Operation):
+    """The same values at every tick."""
+
+    flags_value: ClassVar[bool] = True
+
+    def __init__(self, name: str, node: n.Constant, dtype: DTypeLike) -> None:
+        form, values = None, np.asarray(node.value)
+        if np.dtype(dtype).kind == "i":
+            exact = whole(node.value)
+            form, values = exact.format, exact.values
+        super().__init__(name, Static.plain(values.shape, form), dtype)
+        self.values = values.astype(dtype).ravel()
+
+    def run(self, work: Work) -> None:
+        work.out.value[...] = self.values
+
+
+class Sum(Operation):
+    """Several edges: first + second, + third, each addition rounded."""
+
+    def __init__(self, name: str, ports: list[Static], dtype: DTypeLike) -> None:
+        form, self.shifts = None, [0] * len(ports)
+        formats = [p.format for p in ports if p.format is not None]
+        if formats:
+            frac = max(f.frac for f in formats)
+            self.shifts = [frac - f.frac for f in formats]
+            form = Format(frac, sum(f.at(frac).magnitude for f in formats)).check("the sum of its edges")
+        super().__init__(name, Static(ports[0].shape, np.any([p.biased for p in ports], axis=0), form), dtype)
+
+    def run(self, work: Work) -> None:
+        out = work.out
+        for k, (port, shift) in enumerate(zip(work.ports, self.shifts, strict=True)):
+            value = port.value << shift if shift else port.value
+            if k == 0:
+                out.value[...] = value
+            else:
+                np.add(out.value, value, out=out.value)
+        if work.track:
+            np.bitwise_or.reduce([port.touched for port in work.ports], axis=0, out=out.touched)
+
+
+class Product(Operation):
+    """in · gate; touched where both are."""
+
+    def __init__(self, name: str, ports: list[Static], dtype: DTypeLike) -> None:
+        a, b = ports
+        form = None
+        if a.format is not None and b.format is not None:
+            form = Format(a.format.frac + b.format.frac, a.format.magnitude * b.format.magnitude).check("its product")
+        gate = np.broadcast_to(b.biased.reshape(b.shape), a.shape).ravel()
+        super().__init__(name, Static(a.shape, a.biased | gate, form), dtype)
+        self.shapes = a.shape, b.shape
+
+    def run(self, work: Work) -> None:
+        (a, b), (shape, gate) = work.ports, self.shapes
+        batch = work.batch
+
+        def spread(x: Array) -> Array:
+            return np.broadcast_to(x.reshape(batch, *gate), (batch, *shape)).reshape(batch, -1)
+
+        np.multiply(a.value, spread(b.value), out=work.out.value)
+        if work.track:
+            np.bitwise_and(a.touched, spread(b.touched), out=work.out.touched)
+
+
+class Lookup(Operation):
+    """values[x - low], x clipped to the table."""
+
+    flags_value: ClassVar[bool] = True
+    passes_touched: ClassVar[bool] = False
+
+    def __init__(self, name: str, node: n.Table, port: Static, dtype: DTypeLike) -> None:
+        form, values = None, np.asarray(node.values)
+        if np.dtype(dtype).kind == "i":
+            exact = whole(node.values)
+            form, values = exact.format, exact.values
+        super().__init__(name, Static.plain(port.shape, form), dtype)
+        self.values, self.low = values.astype(dtype).ravel(), node.low
+
+    def run(self, work: Work) -> None:
+        position = np.rint(work.ports[0].value).astype(np.int64) - self.low
+        np.take(self.values, position, out=work.out.value, mode="clip")
+
+
+class Pick(Operation):
+    """Entries along an axis."""
+
+    def __init__(self, name: str, node: n.Select, port: Static, dtype: DTypeLike) -> None:
+        places = np.arange(port.size).reshape(port.shape).take(node.indices, axis=node.axis)
+        super().__init__(name, Static(places.shape, port.biased[places.ravel()], port.format), dtype)
+        self.places = places.ravel()
+
+    def run(self, work: Work) -> None:
+        port, out = work.ports[0], work.out
+        np.take(port.value, self.places, axis=1, out=out.value, mode="clip")
+        if work.track:
+            np.take(port.touched, self.places, axis=1, out=out.touched, mode="clip")
+
+
+def pool_flags(flags: NDArray[Any], node: n.Pool2d, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Flags ``[..., C, H, W]`` -> ``[..., *shape]``: whether any in the window is set."""
+    pads = [(0, 0)] * (flags.ndim - 2) + [(p, p + k) for p, k in zip(node.padding, node.kernel, strict=True)]
+    padded = np.pad(flags, pads)
+    out = np.zeros((*flags.shape[:-2], *shape[-2:]), flags.dtype)
+    (sy, sx), (rows, columns) = node.stride, shape[-2:]
+    for y in range(node.kernel[0]):
+        for x in range(node.kernel[1]):
+            out |= padded[..., y : y + sy * rows : sy, x : x + sx * columns : sx][..., :rows, :columns]
+    return out
+
+
+class Pool(Operation):
+    """Sum, mean or spike-OR over windows of events."""
+
+    reads_events: ClassVar[bool] = True
+
+    def __init__(self, name: str, node: n.Pool2d, port: Static, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        self.node, self.shapes = node, (port.shape, shape)
+        self.window = node.kernel[0] * node.kernel[1]
+        form = port.format
+        if form is not None and not isinstance(node, n.MaxPool2d):
+            form = Format(form.frac, form.magnitude * self.window).check("its sum")
+            if isinstance(node, n.AvgPool2d):
+                if self.window & (self.window - 1):
+                    raise ValueError(
+                        f"integers have no mean over {self.window} values; use SumPool2d, or a power of two of them"
+                    )
+                form = Format(form.frac + self.window.bit_length() - 1, form.magnitude)
+        biased = pool_flags(port.biased.reshape(port.shape), node, shape).ravel()
+        super().__init__(name, Static(shape, biased, form), dtype)
+        self.kernel = cache.load("pool2d", self.dtype.name)
+        self.geometry = np.array(
+            [*port.shape[1:], *shape[1:], *node.kernel, *node.stride, *node.padding], dtype=np.int64
+        )
+
+    def run(self, work: Work) -> None:
+        port, out = work.ports[0], work.out
+        self.kernel(port.value, port.index, port.found, self.geometry, out.value)
+        if isinstance(self.node, n.MaxPool2d):
+            np.greater(out.value, 0, out=out.value, casting="unsafe")
+        elif isinstance(self.node, n.AvgPool2d) and self.dtype.kind == "f":
+            np.divide(out.value, self.dtype.type(self.window), out=out.value)
+        if work.track:
+            before, after = self.shapes
+            flags = pool_flags(port.touched.reshape(work.batch, *before), self.node, after)
+            out.touched[...] = flags.reshape(work.batch, -1)
+
+
+class Delayed(Latch):
+    """A ring of the last values; every sample has its own position in it."""
+
+    def __init__(self, name: str, node: n.Delay, port: Static, dtype: DTypeLike) -> None:
+        super().__init__(name, port, dtype)
+        self.ticks = np.asarray(node.ticks, np.int64).ravel()
+        self.length = int(self.ticks.max())
+        shape = (self.length, *port.shape)
+        self.fresh = {
+            "ring": np.zeros(shape, dtype),
+            "touched": np.zeros(shape, np.uint8),
+            "position": np.zeros((), np.int64),
+        }
+
+    def emit(self, work: Work) -> None:
+        slot = (work.state["position"][:, None] - self.ticks) % self.length
+        shape = (work.batch, self.length, self.static.size)
+        for key, out in (("ring", work.out.value), ("touched", work.out.touched)):
+            ring = work.state[key].reshape(shape)
+            if self.ticks.size == 1:
+                out[...] = ring[np.arange(work.batch), slot[:, 0]]
+            else:
+                out[...] = np.take_along_axis(ring, slot[:, None, :], axis=1)[:, 0]
+
+    def take(self, work: Work) -> None:
+        position, port = work.state["position"], work.ports[0]
+        slot, batch = position % self.length, work.batch
+        shape = (batch, self.length, self.static.size)
+        work.state["ring"].reshape(shape)[np.arange(batch), slot] = port.value
+        work.state["touched"].reshape(shape)[np.arange(batch), slot] = port.touched
+        position += 1
+
+
+class Running(Operation):
+    """A readout's running value. In integer arithmetic sums are integers, and the value is their real number."""
+
+    flags_value: ClassVar[bool] = True
+    passes_touched: ClassVar[bool] = False
+
+    def __init__(self, name: str, node: n.Readout, port: Static, dtype: DTypeLike) -> None:
+        integer = np.dtype(dtype).kind == "i"
+        super().__init__(name, Static.plain(port.shape), np.float64 if integer else dtype)
+        self.how, self.scale = node.how, 2.0 ** -(port.format.frac if port.format else 0)
+        self.fresh = {"value": np.zeros(port.shape, dtype), "ticks": np.zeros((), np.int64)}
+
+    def run(self, work: Work) -> None:
+        value, ticks, x = work.flat("value"), work.state["ticks"], work.ports[0].value
+        if self.how == "last_membrane":
+            value[...] = x
+        elif self.how == "max_membrane":
+            value[...] = np.where(ticks[:, None] == 0, x, np.maximum(value, x))
+        else:
+            np.add(value, x, out=value)
+        ticks += 1
+        out = work.out.value
+        np.multiply(value, self.scale, out=out) if value.dtype.kind == "i" else np.copyto(out, value)
+        if self.how == "mean_membrane":
+            np.divide(out, ticks.astype(out.dtype)[:, None], out=out)

@@ -1,0 +1,65 @@
+"""The algorithm book from a run of the torch executor, every node's emissions recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from neuroaccel.errors import InputError
+from neuroaccel.graph import Graph
+from neuroaccel.graph.lower import lower
+from neuroaccel.ledger.book import Book
+from neuroaccel.ledger.dense import count_from_emissions
+from neuroaccel.network import Network
+from neuroaccel.program.language import INPUT
+
+
+def _tensors(x: Any) -> Tensor | dict[str, Tensor]:
+    if isinstance(x, Mapping):
+        return {name: _tensor(value) for name, value in x.items()}
+    return _tensor(x)
+
+
+def _tensor(x: Any) -> Tensor:
+    if isinstance(x, (list, tuple)):
+        raise InputError("count: torch reads [T, N, ...] arrays; event streams go to executor='engine'")
+    return torch.as_tensor(np.asarray(x) if not isinstance(x, Tensor) else x.detach().cpu()).to(torch.float32)
+
+
+def lowered(net: nn.Module, x: Any) -> Graph:
+    """A torch network as a graph, folded and snapped, with the input's own shape and largest count.
+
+    Raises:
+        UnsupportedNode: a layer that no graph can hold.
+    """
+    example = _tensors(x)
+    top = max(float(v.max()) for v in (example.values() if isinstance(example, dict) else [example]))
+    whole = top == int(top) and top > 1
+    return lower(net, example, maximum=int(top) if whole else None)
+
+
+def count_with_torch(graph: Graph, x: Any) -> Book:
+    """Run ``Network.from_graph(graph)`` and count what its nodes emitted.
+
+    Arguments:
+        graph: the lowered graph.
+        x: ``[T, N, *shape]``, or input name → one.
+
+    Returns:
+        The book, checked.
+
+    Raises:
+        UnsupportedNode: torch cannot run a node.
+        InputError: an input that does not fit.
+    """
+    inputs = _tensors(x)
+    net = Network.from_graph(graph).eval()
+    history: dict[str, dict[str, Tensor]] = {}
+    with torch.no_grad():
+        values, _ = net._run(inputs, None, history)
+    states = {name: {k: v for k, v in kept.items() if k != INPUT} for name, kept in history.items()}
+    return count_from_emissions(graph, values, states)

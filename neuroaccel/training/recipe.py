@@ -1,0 +1,166 @@
+"""Recipes: everything a training run depends on, as TOML with a schema."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from neuroaccel.errors import RecipeError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataOptions(_Strict):
+    """What the network sees: a data set and how its events become ticks."""
+
+    name: str = "saccade-digits"
+    ticks: int = Field(15, ge=1)
+    dt: float = Field(0.02, gt=0)
+    binning: Literal["binary", "count", "first"] = "binary"
+    maximum: int | None = Field(None, ge=1)
+    batch_size: int = Field(32, ge=1)
+    workers: int = Field(0, ge=0)
+    seed: int = 0
+    train_samples: int | None = Field(None, ge=1)
+
+
+class SurrogateOptions(_Strict):
+    """The surrogate gradient of every neuron."""
+
+    name: Literal["atan", "fast_sigmoid", "triangle", "straight_through"] = "atan"
+    slope: float = Field(2.0, gt=0)
+
+
+class TrainOptions(_Strict):
+    """AdamW with a one-cycle learning rate on the cross-entropy of the scaled readout."""
+
+    epochs: int = Field(20, ge=1)
+    learning_rate: float = Field(0.004, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    gradient_clip: float = Field(1.0, gt=0)
+    logit_scale: float = Field(0.5, gt=0)
+
+
+class LowerOptions(_Strict):
+    """How the trained network becomes a graph."""
+
+    fold: bool = True
+    snap: bool = True
+    weight_bits: int | None = Field(None, ge=2, le=24)
+
+
+class Recipe(_Strict):
+    """A whole training run. ``layers`` are tables with a ``kind`` each; :mod:`neuroaccel.training.build` reads them."""
+
+    name: str
+    title: str = ""
+    seed: int = 0
+    data: DataOptions = DataOptions()
+    layers: list[dict[str, Any]] = Field(min_length=1)
+    surrogate: SurrogateOptions = SurrogateOptions()
+    train: TrainOptions = TrainOptions()
+    lower: LowerOptions = LowerOptions()
+
+
+def recipe_names() -> list[str]:
+    """Names of the built-in recipes."""
+    folder = files("neuroaccel.training") / "recipes"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def recipe_text(name: str) -> str:
+    """The TOML of a built-in recipe, comments included.
+
+    Raises:
+        RecipeError: there is none of that name.
+    """
+    if name not in recipe_names():
+        raise RecipeError(f"unknown recipe '{name}'; known: {', '.join(recipe_names())}")
+    return (files("neuroaccel.training") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """A built-in recipe by name, or one from a ``.toml`` file.
+
+    Arguments:
+        name_or_path: the recipe.
+        overrides: ``key=value`` with dotted keys and TOML values, such as ``train.epochs=3``; ``layers.2.beta=0.8``
+            reaches into the list of layers.
+
+    Raises:
+        RecipeError: unknown name, unreadable file, unknown key, or a value that does not fit.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{path}: cannot read this recipe ({error})") from error
+    else:
+        text = recipe_text(str(name_or_path))
+    return parse_recipe(text, str(name_or_path), overrides)
+
+
+def parse_recipe(text: str, where: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from TOML text; ``where`` names it in errors."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{where}: not TOML: {error}") from error
+    for override in overrides:
+        _set(data, override)
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RecipeError(f"{where}: {place}: {first['msg']} (found {first.get('input')!r})") from error
+
+
+def _set(data: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"--set takes key=value, not '{override}'")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    at: Any = data
+    *path, last = key.split(".")
+    try:
+        for part in path:
+            at = at[int(part)] if isinstance(at, list) else at.setdefault(part, {})
+        if isinstance(at, list):
+            at[int(last)] = parsed
+        else:
+            at[last] = parsed
+    except (ValueError, IndexError, AttributeError, TypeError) as error:
+        raise RecipeError(f"--set {key}: no such place in the recipe") from error
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The recipe as TOML that :func:`parse_recipe` reads back unchanged."""
+
+    def literal(value: Any) -> str:
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, str):
+            return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+        if isinstance(value, (list, tuple)):
+            return "[" + ", ".join(map(literal, value)) + "]"
+        return repr(value)
+
+    data = recipe.model_dump(exclude_none=True)
+    lines = [f"{k} = {literal(v)}" for k, v in data.items() if not isinstance(v, dict) and k != "layers"]
+    for layer in data["layers"]:
+        lines += ["", "[[layers]]", *(f"{k} = {literal(v)}" for k, v in layer.items())]
+    for table in (k for k, v in data.items() if isinstance(v, dict)):
+        lines += ["", f"[{table}]", *(f"{k} = {literal(v)}" for k, v in data[table].items())]
+    return "\n".join(lines) + "\n"

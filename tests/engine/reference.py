@@ -1,0 +1,594 @@
+"""The contract once more, slowly: dense matrices, one sample at a time, programs interpreted operation by operation.
+
+Nothing here comes from the engine. Floats are numpy scalars' arithmetic on arrays of the executor's type; integers are
+Python integers with a fraction each.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroaccel.graph import (
+    Add,
+    AvgPool2d,
+    Constant,
+    Conv2d,
+    Delay,
+    Flatten,
+    Graph,
+    Input,
+    Linear,
+    MaxPool2d,
+    Multiply,
+    Neuron,
+    Output,
+    Probe,
+    Readout,
+    Reshape,
+    Select,
+    Synapse,
+    Table,
+    infer,
+)
+from neuroaccel.graph.nodes import Pool2d, ports_of
+from neuroaccel.program import Arithmetic, Fixed, Program, resolve
+
+
+@dataclass(frozen=True)
+class Exact:
+    """integer · 2^-frac; comparable with 0 so that it can stand in an object array."""
+
+    integer: int
+    frac: int
+
+    def at(self, frac: int) -> int:
+        return self.integer << (frac - self.frac)
+
+    def __bool__(self) -> bool:
+        return self.integer != 0
+
+
+def exact(value: float, frac: int | None = None) -> Exact:
+    """A float as it is, with as few fraction bits as it needs or with ``frac``."""
+    numerator, denominator = float(value).as_integer_ratio()
+    needed = denominator.bit_length() - 1
+    if frac is None:
+        return Exact(numerator, needed)
+    scaled = numerator * 2**frac if frac >= 0 else numerator // 2**-frac
+    assert scaled % denominator == 0, (value, frac)
+    return Exact(scaled // denominator, frac)
+
+
+class Overflowed(Exception):
+    """A format whose overflow is an error was left."""
+
+
+def convert(x: Exact, to: Fixed | None) -> Exact:
+    """Round away excess fraction bits, then wrap, saturate or report."""
+    if to is None:
+        return x
+    excess = x.frac - to.frac
+    value = x.integer
+    if excess <= 0:
+        value <<= -excess
+    else:
+        unit = 2**excess
+        floor = value // unit
+        rest = 2 * (value - floor * unit)
+        up = {
+            "floor": False,
+            "toward_zero": value < 0 and rest > 0,
+            "half_up": rest >= unit,
+            "half_even": rest > unit or (rest == unit and floor % 2 == 1),
+        }[to.rounding]
+        value = floor + up
+    if not to.low <= value <= to.high:
+        if to.overflow == "error":
+            raise Overflowed
+        if to.overflow == "saturate":
+            value = min(max(value, to.low), to.high)
+        else:
+            value = (value - to.low) % 2**to.bits + to.low
+    return Exact(value, to.frac)
+
+
+def plus(a: Exact, b: Exact) -> Exact:
+    frac = max(a.frac, b.frac)
+    return Exact(a.at(frac) + b.at(frac), frac)
+
+
+def integer_operation(op: str, args: list[Any]) -> Exact:
+    if op == "shift":
+        x, k = args[0], int(args[1])
+        return Exact(x.integer << k if k >= 0 else x.integer >> -k, x.frac)
+    if op == "mul":
+        return Exact(args[0].integer * args[1].integer, args[0].frac + args[1].frac)
+    if op == "floor":
+        x = args[0]
+        return Exact(x.integer >> x.frac, 0) if x.frac > 0 else x
+    if op == "select":
+        frac = max(args[1].frac, args[2].frac)
+        return Exact(args[1 if args[0] else 2].at(frac), frac)
+    frac = max(a.frac for a in args)
+    a, b = args[0].at(frac), args[-1].at(frac)
+    compare = {"gt": a > b, "ge": a >= b, "lt": a < b, "le": a <= b, "eq": a == b}
+    if op in compare:
+        return Exact(int(compare[op]), 0)
+    value = {"add": a + b, "sub": a - b, "max": max(a, b), "min": min(a, b), "neg": -a, "abs": abs(a), "copy": a}
+    return Exact(value.get(op, a), frac)
+
+
+def float_operation(op: str, args: list[Any], dtype: Any) -> Any:
+    if op == "shift":
+        return args[0] * dtype(2.0 ** int(args[1]))
+    if op == "select":
+        return args[1] if args[0] != 0 else args[2]
+    if op == "flush":
+        return dtype(0) if dtype is np.float32 and abs(args[0]) < np.float32(2.0**-100) else args[0]
+    if op in ("gt", "ge", "lt", "le", "eq"):
+        name = {"gt": "greater", "ge": "greater_equal", "lt": "less", "le": "less_equal", "eq": "equal"}[op]
+        return dtype(getattr(np, name)(*args))
+    functions = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "max": np.maximum}
+    functions |= {"min": np.minimum, "neg": np.negative, "abs": np.abs, "floor": np.floor, "copy": np.positive}
+    with np.errstate(all="ignore"):
+        return functions[op](*args)
+
+
+class Cell:
+    """One neuron of a population."""
+
+    def __init__(self, node: Neuron, k: int, arithmetic: str) -> None:
+        self.program: Program = node.program
+        self.integer = arithmetic == "integer"
+        self.dtype: Any = np.float64 if arithmetic == "float64" else np.float32
+        self.how = node.arithmetic or Arithmetic()
+        known = {
+            name: np.broadcast_to(value, node.shape).ravel()[k]
+            for name, value in resolve(node.program, node.parameters).items()
+        }
+        self.leaks = any(known[name] != 0 for name in node.program.leak)
+        self.values = {name: self.number(value, name) for name, value in known.items()}
+        for state in node.program.states:
+            fresh = known[state.fresh] if isinstance(state.fresh, str) else state.fresh
+            self.values[state.name] = exact(fresh, self.how.state.frac) if self.integer else self.dtype(fresh)
+
+    def number(self, value: Any, name: str = "") -> Any:
+        if not self.integer:
+            return self.dtype(value)
+        fixed = self.how.parameters.get(name)
+        return exact(value, fixed.frac if fixed else None)
+
+    def read(self, operand: Any) -> Any:
+        return self.values[operand] if isinstance(operand, str) else self.number(operand)
+
+    def compare(self, op: str) -> bool:
+        fire = self.program.fire
+        if fire is None:
+            return False
+        args = [self.values[fire.left], self.values[fire.right]]
+        result = integer_operation(op, args) if self.integer else float_operation(op, args, self.dtype)
+        return bool(result)
+
+    def assign(self, a: Any) -> None:
+        args = [a.args[k] if a.op == "shift" and k == 1 else self.read(x) for k, x in enumerate(a.args)]
+        value = integer_operation(a.op, args) if self.integer else float_operation(a.op, args, self.dtype)
+        if self.integer and a.target in self.program.state_names:
+            value = convert(value, self.how.state)
+        self.values[a.target] = value
+
+    def tick(self, i: Any) -> tuple[Any, bool, bool]:
+        """What it emits, whether it fired, and whether it began the tick at or above its threshold."""
+        above = self.compare("ge")
+        self.values["i"] = i
+        for a in self.program.body:
+            self.assign(a)
+        fired = self.compare(self.program.fire.op) if self.program.fire else False
+        if fired:
+            for a in self.program.on_fire:
+                self.assign(a)
+        emit = self.program.emit
+        if emit.kind == "state":
+            return self.values[emit.value], fired, above
+        sent = self.values[emit.value] if emit.kind == "count" else self.number(1)
+        return (sent if fired else self.number(0)), fired, above
+
+
+@dataclass
+class Matrix:
+    """A synapse as a matrix: weights [out, in], which pairs lie inside the border, and the row number of each."""
+
+    weight: NDArray[Any]
+    inside: NDArray[np.bool_]
+    row: NDArray[np.int64]
+    bias: NDArray[Any]
+
+
+def matrix(node: Synapse, source: tuple[int, ...], target: tuple[int, ...]) -> Matrix:
+    shape = (int(np.prod(target)), int(np.prod(source)))
+    weight, row = np.zeros(shape, np.float32), np.zeros(shape, np.int64)
+    inside = np.zeros(shape, np.bool_)
+    inputs, outputs = np.arange(shape[1]).reshape(source), np.arange(shape[0]).reshape(target)
+    bias = np.zeros(node.weight.shape[0], np.float32) if node.bias is None else node.bias
+    if isinstance(node, Linear):
+        for lead in np.ndindex(*source[:-1]):
+            for o, c in np.ndindex(*node.weight.shape):
+                at = outputs[lead][o], inputs[lead][c]
+                weight[at], inside[at], row[at] = node.weight[o, c], True, c
+        return Matrix(weight, inside, row, np.broadcast_to(bias, target).ravel())
+    options = (node.stride, node.padding, node.dilation)
+    strides, paddings, dilations = options if isinstance(node, Conv2d) else tuple((o,) for o in options)
+    per_group = node.weight.shape[1]
+    kernel = node.weight.shape[2:]
+    for o, c, *taps in np.ndindex(*node.weight.shape):
+        channel = o // (node.weight.shape[0] // node.groups) * per_group + c
+        for place in np.ndindex(*target[1:]):
+            at = [p * s - pad + t * d for p, s, pad, t, d in zip(place, strides, paddings, taps, dilations, strict=True)]
+            if all(0 <= a < size for a, size in zip(at, source[1:], strict=True)):
+                pair = outputs[(o, *place)], inputs[(channel, *at)]
+                weight[pair], inside[pair] = node.weight[(o, c, *taps)], True
+                row[pair] = np.ravel_multi_index((c, *taps), (per_group, *kernel))
+    spread = bias.reshape(-1, *(1,) * (len(target) - 1))
+    return Matrix(weight, inside, row, np.broadcast_to(spread, target).ravel())
+
+
+def integer_sum(m: Matrix, o: int, x: list[Exact], how: Arithmetic, rows: int, has_bias: bool) -> Exact:
+    size = how.group or rows
+    groups: dict[int, list[tuple[Exact, Exact]]] = defaultdict(list)
+    for k in np.flatnonzero(m.inside[o]):
+        w = exact(m.weight[o, k], how.weight.frac if how.weight else None)
+        groups[int(m.row[o, k]) // size].append((w, convert(x[k], how.input)))
+    total = Exact(0, 0)
+    for group in sorted(groups):
+        width = max(v.integer.bit_length() for _, v in groups[group]) if how.bit_serial else 1
+        for bit in range(width):
+            part = Exact(0, 0)
+            for w, v in groups[group]:
+                arrived = Exact(v.integer >> bit & 1, 0) if how.bit_serial else v
+                if w and arrived:
+                    part = plus(part, convert(Exact(w.integer * arrived.integer, w.frac + arrived.frac), how.product))
+            part = convert(part, how.group_convert)
+            total = plus(total, Exact(part.integer << bit, part.frac) if how.bit_serial else part)
+        if how.group:
+            total = convert(total, how.accumulator)
+    if has_bias:
+        total = plus(total, exact(m.bias[o]))
+    return convert(total, how.accumulator)
+
+
+def float_sum(m: Matrix, x: NDArray[Any], has_bias: bool, dtype: Any) -> NDArray[Any]:
+    total = np.zeros(len(m.weight), dtype)
+    for k in range(len(x)):
+        total = total + m.weight[:, k].astype(dtype) * x[k]
+    return total + m.bias.astype(dtype) if has_bias else total
+
+
+class Value:
+    """What a node emits for one sample: values (flat) and which of them an event reached."""
+
+    def __init__(self, values: Any, touched: Any) -> None:
+        self.values, self.touched = values, np.asarray(touched, np.bool_)
+
+
+class Reference:
+    """One sample of a graph."""
+
+    def __init__(self, graph: Graph, arithmetic: str = "float32") -> None:
+        self.graph, self.arithmetic = graph, arithmetic
+        self.integer = arithmetic == "integer"
+        self.dtype: Any = np.float64 if arithmetic == "float64" else np.float32
+        self.signals = infer(graph)
+        self.tick = 0
+        self.previous: dict[str, Value] = {}
+        self.now: dict[str, Value] = {}
+        self.arrived: dict[str, list[Value]] = defaultdict(list)  # of nodes that latch, one per tick
+        self.counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        self.matrices = {
+            name: matrix(node, self.signals[graph.into(name)[0].source].shape, self.signals[name].shape)
+            for name, node in graph.nodes.items()
+            if isinstance(node, Synapse)
+        }
+        self.cells = {
+            name: [Cell(node, k, arithmetic) for k in range(node.size)]
+            for name, node in graph.nodes.items()
+            if isinstance(node, Neuron)
+        }
+        self.running: dict[str, Any] = {}
+        self.currents: dict[str, Any] = {}
+
+    def size(self, name: str) -> int:
+        return self.signals[name].size
+
+    def array(self, values: Any) -> Any:
+        if not self.integer:
+            return np.asarray(values, self.dtype)
+        out = np.empty(len(values), object)
+        out[:] = values
+        return out
+
+    def number(self, x: float) -> Any:
+        return exact(x) if self.integer else self.dtype(x)
+
+    def add(self, a: Any, b: Any) -> Any:
+        return self.array([plus(x, y) for x, y in zip(a, b, strict=True)]) if self.integer else a + b
+
+    def biased(self, name: str) -> NDArray[np.bool_]:
+        """Where a non-zero bias is part of what a node emits."""
+        node = self.graph.nodes[name]
+        if isinstance(node, Synapse):
+            return self.matrices[name].bias != 0
+        if isinstance(node, (Input, Constant, Neuron, Table, Readout)):
+            return np.zeros(self.size(name), np.bool_)
+        flags = np.any([self.biased(edge.source) for edge in self.graph.into(name, "in")], axis=0)
+        if isinstance(node, Multiply):
+            gate = self.graph.into(name, "gate")[0].source
+            spread = self.biased(gate).reshape(self.signals[gate].shape)
+            return flags | np.broadcast_to(spread, self.signals[name].shape).ravel()
+        return self.moved(name, flags, flags) if isinstance(node, (Pool2d, Select)) else flags
+
+    def moved(self, name: str, values: Any, flags: Any) -> Any:
+        """Flags through a node that moves elements about."""
+        node = self.graph.nodes[name]
+        shape = self.signals[self.graph.into(name)[0].source].shape
+        if isinstance(node, Select):
+            return flags.reshape(shape).take(node.indices, axis=node.axis).ravel()
+        return np.array([any(flags[k] for k in window) for window in self.windows(name)])
+
+    def windows(self, name: str) -> list[list[int]]:
+        node = self.graph.nodes[name]
+        assert isinstance(node, Pool2d)
+        source = self.signals[self.graph.into(name)[0].source].shape
+        places = np.arange(int(np.prod(source))).reshape(source)
+        found = []
+        for c, oy, ox in np.ndindex(*self.signals[name].shape):
+            ys = [oy * node.stride[0] - node.padding[0] + k for k in range(node.kernel[0])]
+            xs = [ox * node.stride[1] - node.padding[1] + k for k in range(node.kernel[1])]
+            inside = [(y, x) for y in ys for x in xs if 0 <= y < source[1] and 0 <= x < source[2]]
+            found.append([int(places[c, y, x]) for y, x in inside])
+        return found
+
+    def port(self, name: str, port: str = "in") -> Value:
+        total: Value | None = None
+        for edge in self.graph.into(name, port):
+            if edge.recurrent:
+                zero = self.array([self.number(0)] * self.size(edge.source))
+                value = self.previous.get(edge.source, Value(zero, [False] * len(zero)))
+            else:
+                value = self.now[edge.source]
+            if total is None:
+                total = value
+            else:
+                total = Value(self.add(total.values, value.values), total.touched | value.touched)
+        assert total is not None
+        return total
+
+    def sums(self, name: str) -> Value:
+        node, m, x = self.graph.nodes[name], self.matrices[name], self.port(name)
+        assert isinstance(node, Synapse)
+        nonzero, living = np.array([bool(v) for v in x.values]), m.inside & (m.weight != 0)
+        counts = self.counts[name]
+        counts["products"] += int(living[:, nonzero].sum())
+        counts["zero_input"] += int(living[:, ~nonzero].sum())
+        counts["pruned"] += int((m.inside & ~living).sum())
+        touched, has_bias = living[:, nonzero].any(axis=1), node.bias is not None
+        if not self.integer:
+            return Value(float_sum(m, x.values, has_bias, self.dtype), touched)
+        rows, how = int(np.prod(node.weight.shape[1:])), node.arithmetic or Arithmetic()
+        sums = [integer_sum(m, o, list(x.values), how, rows, has_bias) for o in range(len(m.weight))]
+        return Value(self.array(sums), touched)
+
+    def neurons(self, name: str) -> Value:
+        x, biased = self.port(name), self.biased(self.graph.into(name)[0].source)
+        for edge in self.graph.into(name)[1:]:
+            biased = biased | self.biased(edge.source)
+        self.currents[name] = x.values
+        sent = []
+        analog = self.signals[name].kind == "analog"
+        for k, cell in enumerate(self.cells[name]):
+            emitted, fired, above = cell.tick(x.values[k])
+            self.counts[name]["updates_driven"] += bool(x.touched[k] or biased[k] or cell.leaks or above or fired)
+            self.counts[name]["spikes"] += bool(emitted) and not analog
+            sent.append(emitted)
+        return Value(self.array(sent), [bool(v) for v in sent])
+
+    def pool(self, name: str) -> Value:
+        node, x = self.graph.nodes[name], self.port(name)
+        out = []
+        for window in self.windows(name):
+            total = self.number(0)
+            for k in window:
+                total = plus(total, x.values[k]) if self.integer else total + x.values[k]
+            if isinstance(node, MaxPool2d):
+                total = self.number(1 if total else 0)
+            if isinstance(node, AvgPool2d):
+                area = node.kernel[0] * node.kernel[1]
+                bits = area.bit_length() - 1
+                total = Exact(total.integer, total.frac + bits) if self.integer else total / self.dtype(area)
+            out.append(total)
+        return Value(self.array(out), self.moved(name, x.values, x.touched))
+
+    def readout(self, name: str) -> Value:
+        node, x = self.graph.nodes[name], self.port(name).values
+        assert isinstance(node, Readout)
+        if self.integer:  # a readout is a real number
+            x = np.array([v.integer * 2.0**-v.frac for v in x])
+        old = self.running.get(name)
+        if node.how == "max_membrane":
+            new = x if old is None else np.maximum(old, x)
+        elif node.how == "last_membrane" or old is None:
+            new = x
+        else:
+            new = old + x
+        self.running[name] = new
+        out = new / new.dtype.type(self.tick + 1) if node.how == "mean_membrane" else new
+        return Value(out, out != 0)
+
+    def delayed(self, name: str) -> Value:
+        node = self.graph.nodes[name]
+        assert isinstance(node, Delay)
+        ticks = np.broadcast_to(node.ticks, self.signals[name].shape).ravel()
+        values, touched = [], []
+        for k, d in enumerate(ticks):
+            past = self.arrived[name][self.tick - d] if self.tick >= d else None
+            values.append(past.values[k] if past else self.number(0))
+            touched.append(past.touched[k] if past else False)
+        return Value(self.array(values), touched)
+
+    def emission(self, name: str) -> Value:
+        node = self.graph.nodes[name]
+        if isinstance(node, Synapse):
+            return self.sums(name)
+        if isinstance(node, Neuron):
+            return self.neurons(name)
+        if isinstance(node, Pool2d):
+            return self.pool(name)
+        if isinstance(node, Readout):
+            return self.readout(name)
+        if isinstance(node, Constant):
+            values = self.array([self.number(v) for v in node.value.ravel()])
+            return Value(values, node.value.ravel() != 0)
+        x = self.port(name)
+        if isinstance(node, Select):
+            shape = self.signals[self.graph.into(name)[0].source].shape
+            values = x.values.reshape(shape).take(node.indices, axis=node.axis).ravel()
+            return Value(values, self.moved(name, values, x.touched))
+        if isinstance(node, Table):
+            places = [int(float(v.integer) if self.integer else v) - node.low for v in x.values]
+            values = self.array([self.number(node.values[min(max(p, 0), len(node.values) - 1)]) for p in places])
+            return Value(values, [bool(v) for v in values])
+        if isinstance(node, Multiply):
+            gate = self.port(name, "gate")
+            shape = self.signals[self.graph.into(name, "gate")[0].source].shape
+            places = np.broadcast_to(np.arange(len(gate.values)).reshape(shape), self.signals[name].shape).ravel()
+            pairs = zip(x.values, gate.values[places], strict=True)
+            values = [Exact(a.integer * b.integer, a.frac + b.frac) if self.integer else a * b for a, b in pairs]
+            return Value(self.array(values), x.touched & gate.touched[places])
+        assert isinstance(node, (Add, Flatten, Reshape, Probe, Output))
+        return x
+
+    def step(self, x: NDArray[Any]) -> None:
+        """One tick; ``now`` holds what every node emits."""
+        graph = self.graph
+        self.now = {}
+        latching = [name for name in graph.nodes if graph.latches(name)]
+        for name in latching:
+            if isinstance(graph.nodes[name], Delay):
+                self.now[name] = self.delayed(name)
+            elif self.tick:
+                self.now[name] = self.arrived[name][-1]
+            else:
+                zero = self.array([self.number(0)] * self.size(name))
+                self.now[name] = Value(zero, [False] * len(zero))
+        for name in graph.order:
+            node = graph.nodes[name]
+            if isinstance(node, Input):
+                values = [exact(v) for v in x.ravel()] if self.integer else x.ravel()
+                self.now[name] = Value(self.array(values), x.ravel() != 0)
+            elif name not in latching:
+                self.now[name] = self.emission(name)
+        for name in latching:
+            delay = isinstance(graph.nodes[name], Delay)
+            self.arrived[name].append(self.port(name) if delay else self.sums(name))
+        for name, node in graph.nodes.items():
+            if not isinstance(node, Output):
+                counted = self.signals[name].kind != "analog"
+                self.counts[name]["events_out"] += sum(bool(v) for v in self.now[name].values) if counted else 0
+        self.previous = self.now
+        self.tick += 1
+
+
+@dataclass
+class Recording:
+    """As the engine's trace: [T, N, *shape]; integers as the real numbers that they stand for."""
+
+    outputs: dict[str, NDArray[Any]]
+    spikes: dict[str, NDArray[Any]]
+    states: dict[str, dict[str, NDArray[Any]]]
+    currents: dict[str, NDArray[Any]]
+    counts: dict[str, dict[str, NDArray[np.int64]]]
+    nodes: Any
+
+
+def _real(values: Any) -> list[Any]:
+    return [v.integer * 2.0**-v.frac if isinstance(v, Exact) else v for v in values]
+
+
+def reference(graph: Graph, x: NDArray[Any], arithmetic: str = "float32") -> Recording:
+    """Run a graph over ``[T, N, *shape]``."""
+    T, N = x.shape[:2]
+    populations = [name for name, node in graph.nodes.items() if isinstance(node, Neuron)]
+    rows: dict[tuple[str, ...], list[list[Any]]] = defaultdict(lambda: [[None] * N for _ in range(T)])
+    counts: dict[str, dict[str, Any]] = {}
+    for sample in range(N):
+        one = Reference(graph, arithmetic)
+        for tick in range(T):
+            one.step(np.asarray(x[tick, sample]))
+            for name in graph.outputs:
+                rows["outputs", name][tick][sample] = _real(one.now[name].values)
+            for name in populations:
+                rows["spikes", name][tick][sample] = _real(one.now[name].values)
+                rows["currents", name][tick][sample] = _real(one.currents[name])
+                for state in graph.nodes[name].program.state_names:  # type: ignore[attr-defined]
+                    values = _real(cell.values[state] for cell in one.cells[name])
+                    rows["states", name, state][tick][sample] = values
+        for name, columns in one.counts.items():
+            for column, value in columns.items():
+                counts.setdefault(name, {}).setdefault(column, np.zeros(N, np.int64))[sample] = value
+
+    def shaped(key: tuple[str, ...], shape: tuple[int, ...]) -> NDArray[Any]:
+        return np.array(rows[key]).reshape(T, N, *shape)
+
+    shapes = {name: signal.shape for name, signal in infer(graph).items()}
+    return Recording(
+        {name: shaped(("outputs", name), shapes[name]) for name in graph.outputs},
+        {name: shaped(("spikes", name), shapes[name]) for name in populations},
+        {
+            name: {s: shaped(("states", name, s), shapes[name]) for s in graph.nodes[name].program.state_names}  # type: ignore[attr-defined]
+            for name in populations
+        },
+        {name: shaped(("currents", name), shapes[name]) for name in populations},
+        counts,
+        graph.nodes,
+    )
+
+
+def same(found: Any, expected: Recording, graph: Graph | None = None) -> None:
+    """Assert that an engine's result equals the reference, bit for bit and count for count.
+
+    ``graph`` is given for integer arithmetic: its formats tell what recorded integers stand for.
+    """
+
+    def real(values: NDArray[Any], name: str, what: str) -> NDArray[Any]:
+        if graph is None or what == "outputs":
+            return values
+        node = graph.nodes[name]
+        assert isinstance(node, Neuron)
+        assert node.arithmetic is not None
+        assert node.arithmetic.state is not None
+        assert values.dtype.kind in "iu"
+        frac = node.arithmetic.state.frac
+        if what == "currents":
+            frac = found.current_fractions[name]
+        if what == "spikes" and node.program.emit.kind != "state":
+            frac = 0
+        return np.ldexp(values.astype(np.float64), -frac)
+
+    trace = found.trace
+    for what in ("outputs", "spikes", "currents"):
+        assert set(getattr(trace, what)) == set(getattr(expected, what))
+        for name, values in getattr(expected, what).items():
+            values_found = real(getattr(trace, what)[name], name, what)
+            np.testing.assert_array_equal(values_found, values, err_msg=f"{what} of {name}")
+    for name, states in expected.states.items():
+        for state, values in states.items():
+            values_found = real(trace.states[name][state], name, "states")
+            np.testing.assert_array_equal(values_found, values, err_msg=f"state {state} of {name}")
+    assert set(found.counts) == {name for name, node in expected.nodes.items() if not isinstance(node, Output)}
+    for name, columns in found.counts.items():
+        assert set(columns) == set(expected.counts[name]), name
+        for column, values in columns.items():
+            np.testing.assert_array_equal(values, expected.counts[name][column], err_msg=f"{column} of {name}")
