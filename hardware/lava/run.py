@@ -123,7 +123,7 @@ def _run(command: list[str], timeout_s: float) -> None:
         except OSError as error:
             raise ExecutorUnavailable(f"{command[0]} does not start: {error}") from error
         try:
-            code = child.wait(timeout_s + 5)  # the runner's own limit comes first and knows more
+            code = child.wait(timeout_s + min(5.0, timeout_s))  # the runner's own limit comes first and knows more
         except subprocess.TimeoutExpired:
             code = TIMED_OUT
         finally:

@@ -12,10 +12,9 @@ import nir
 import numpy as np
 
 from neuroaccel.errors import FileFormatError, GraphError, NeuroaccelError, ProgramError, UnsupportedNode
-from neuroaccel.graph import Add, Constant, Edge, Graph, Input, Multiply, Neuron, Node, Probe, Readout
-from neuroaccel.graph.infer import SHAPE_RULES, Signal
+from neuroaccel.graph import Add, Constant, Edge, Graph, Input, Multiply, Neuron, Node, Probe, Readout, chain, infer
 from neuroaccel.graph.nodes import EdgeKind
-from neuroaccel.hardware.nir.layers import Note, Shape, read_node
+from neuroaccel.hardware.nir.layers import Note, Shape, read_node, shape_of
 from neuroaccel.hardware.nir.neurons import FIELDS, rebuild
 from neuroaccel.hardware.nir.record import WHERE, Record, agreed_dt, read_record
 from neuroaccel.hardware.nir.topology import Pair, inlined, recurrent_pairs
@@ -73,14 +72,14 @@ class _Reader:
                 return tuple(np.shape(getattr(node, field)))
         if isinstance(node, (nir.Linear, nir.Affine)):
             return tuple(np.shape(node.weight)[:-1])
+        if isinstance(node, nir.Input):
+            return shape_of(name, node.input_type, "input")
         if name not in self.shapes:
-            shape = () if isinstance(node, nir.Input) else self.entering(name, seen)
-            if not shape and not isinstance(node, nir.Input):
-                return ()
-            if not isinstance(node, (nir.Input, nir.Conv1d, nir.Conv2d, nir.SumPool2d, nir.AvgPool2d, nir.Flatten)):
+            shape = self.entering(name, seen)
+            if not shape or not isinstance(node, (nir.Conv1d, nir.Conv2d, nir.SumPool2d, nir.AvgPool2d, nir.Flatten)):
                 return shape
-            inner = read_node(name, node, shape, self.dt, {}, self.edge)
-            self.shapes[name] = SHAPE_RULES(inner, name, {"in": Signal(shape, "count", 1)}).shape
+            alone = {"in": Input(shape), "node": read_node(name, node, shape, self.dt, {}, self.edge)}
+            self.shapes[name] = infer(chain(alone))["node"].shape
         return self.shapes[name]
 
     def _full(self, name: str, value: Any) -> Any:

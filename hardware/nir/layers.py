@@ -168,7 +168,7 @@ def _ticks(name: str, seconds: Any, dt: float, shape: Shape, note: Note) -> n.De
     return n.Delay(np.array(np.broadcast_to(whole, shape)) if whole.size == 1 and shape else whole)
 
 
-def _shape_of(name: str, types: Mapping[str, Any], key: str) -> Shape:
+def shape_of(name: str, types: Mapping[str, Any], key: str) -> Shape:
     shape = types.get(key)
     if shape is None:
         raise FileFormatError(f"NIR node '{name}' has no shape")
@@ -190,7 +190,7 @@ def read_node(name: str, node: Any, shape: Shape, dt: float, note: Note, edge: n
     """
     match type(node).__name__:
         case "Input":
-            own = _shape_of(name, node.input_type, "input")
+            own = shape_of(name, node.input_type, "input")
             if "edge" not in note:
                 return n.Input(own, edge)
             grid = None if note["grid"] is None else n.ValueGrid(*note["grid"])

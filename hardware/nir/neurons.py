@@ -248,7 +248,8 @@ def rebuild(
     if "threshold" in values:
         if np.any(values["threshold"] < 0):
             raise UnsupportedNode(name, WHERE, f"its threshold is {values['threshold'].min():g}; here it is at least 0")
-        options |= {"tie": tie, "reset": "to_value" if np.any(values["v_reset"] != 0) else "zero"}
+        # By its bits: a reset to -0 leaves another membrane than a reset to 0.
+        options |= {"tie": tie, "reset": "to_value" if np.any(values["v_reset"].view(np.uint32)) else "zero"}
     if kind == "IF":
         del values["v_leak"], values["beta"]
     build: Any = {"IF": IF, "I": LI, "LI": LI, "LIF": LIF, "CubaLIF": CubaLIF}[kind]

@@ -16,6 +16,6 @@
 from neuroaccel.engine.events import EventStream
 from neuroaccel.engine.plan import compile_graph, refusals
 from neuroaccel.engine.run import Result, run
-from neuroaccel.engine.session import Session, open  # noqa: A004
+from neuroaccel.engine.session import Session, open
 
 __all__ = ["EventStream", "Result", "Session", "compile_graph", "open", "refusals", "run"]

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
+from pickle import UnpicklingError  # what numba raises on a damaged file of its own
 from types import ModuleType
 from typing import Any
 
@@ -66,13 +67,27 @@ def compile_source(name: str, source: str, number: str) -> Kernel:
     where = folder()
     if (where, stem) not in _COMPILED:
         started = time.perf_counter()
-        module = _import(_write(where, stem, source), stem)
-        signature = module.SIGNATURE.replace("V", number)
-        kernel = numba.njit(signature, cache=True, nogil=True, error_model="numpy")(module.kernel)
+        path = _write(where, stem, source)
+        try:
+            kernel = _compile(path, number)
+        except (UnpicklingError, EOFError, ImportError, AttributeError, ValueError, KeyError, TypeError) as error:
+            # Machine code that a crash cut short: once more from the source, which fails again if it is to blame.
+            LOG.info("compiling kernel %s anew, what the cache holds of it is damaged (%r)", name, error)
+            for stale in (where / "__pycache__").glob(f"{stem}.*"):
+                stale.unlink(missing_ok=True)
+            kernel = _compile(path, number)
         if not getattr(getattr(kernel, "stats", None), "cache_hits", True):
             LOG.info("compiled kernel %s in %.1f s, kept in %s", name, time.perf_counter() - started, where)
         _COMPILED[where, stem] = kernel
     return _COMPILED[where, stem]
+
+
+def _compile(path: Path, number: str) -> Kernel:
+    """Import a written source and compile its kernel, or load the machine code that numba keeps beside it."""
+    module = _import(path)
+    signature = module.SIGNATURE.replace("V", number)
+    kernel: Kernel = numba.njit(signature, cache=True, nogil=True, error_model="numpy")(module.kernel)
+    return kernel
 
 
 @functools.cache
@@ -121,8 +136,8 @@ def _write(where: Path, stem: str, source: str) -> Path:
     return path
 
 
-def _import(path: Path, stem: str) -> ModuleType:
-    name = f"neuroaccel_kernel_{stem}"
+def _import(path: Path) -> ModuleType:
+    name = f"neuroaccel_kernel_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} cannot be imported")

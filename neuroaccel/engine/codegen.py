@@ -37,9 +37,7 @@ class _Writer(ABC):
         self.constants: list[str] = []
         names = [*program.state_names, *fixed_names(program), INPUT, *(a.target for a in program.body)]
         # A program's name may be a Python keyword, or not ASCII.
-        self.names = {
-            name: f"x{k}_{re.sub('[^A-Za-z0-9_]', '', name)}" for k, name in enumerate(dict.fromkeys(names))
-        }
+        self.names = {name: f"x{k}_{re.sub('[^A-Za-z0-9_]', '', name)}" for k, name in enumerate(dict.fromkeys(names))}
 
     def constant(self, prefix: str, value: str) -> str:
         """A global of the module, which numba freezes with its type."""
@@ -81,7 +79,14 @@ class _Writer(ABC):
             lines += [f"    {line}" for line in (f"# {a}", *self.assign(a.target, a.op, a.args))]
         lines += [f"{array}[n, k] = {name[s]}" for s, array in zip(p.state_names, states, strict=True)]
         lines += [f"sent = {self.emission()}", "emitted[n, k] = sent"]
-        return [*lines, "if sent != zero:", "    index[n, events] = k", "    events += 1", "if moves:", "    moved += 1"]
+        return [
+            *lines,
+            "if sent != zero:",
+            "    index[n, events] = k",
+            "    events += 1",
+            "if moves:",
+            "    moved += 1",
+        ]
 
     def source(self, header: str) -> str:
         """The module's text."""

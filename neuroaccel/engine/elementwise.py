@@ -28,7 +28,8 @@ class Constants(Operation):
     flags_value: ClassVar[bool] = True
 
     def __init__(self, name: str, node: n.Constant, dtype: DTypeLike) -> None:
-        form, values = None, np.asarray(node.value)
+        values: Array = np.asarray(node.value)
+        form = None
         if np.dtype(dtype).kind == "i":
             exact = whole(node.value)
             form, values = exact.format, exact.values
@@ -94,7 +95,8 @@ class Lookup(Operation):
     passes_touched: ClassVar[bool] = False
 
     def __init__(self, name: str, node: n.Table, port: Static, dtype: DTypeLike) -> None:
-        form, values = None, np.asarray(node.values)
+        values: Array = np.asarray(node.values)
+        form = None
         if np.dtype(dtype).kind == "i":
             exact = whole(node.values)
             form, values = exact.format, exact.values

@@ -122,6 +122,7 @@ def _refuse(name: str, node: Input, x: NDArray[Any], wrong: NDArray[np.bool_], t
     if len(places):
         sample, address = (int(k) for k in places[0])
         index = tuple(int(k) for k in np.unravel_index(address, node.shape))
+        found = x[sample, address]
         raise InputError(
-            f"input '{name}' is {x[sample, address]} at tick {tick}, sample {sample}, index {index}; expected {expected}"
+            f"input '{name}' is {found} at tick {tick}, sample {sample}, index {index}; expected {expected}"
         )

@@ -23,7 +23,7 @@ class Buffer:
 
     Arguments:
         value: ``[N, size]``.
-        touched: ``[N, size]``, 1 where an event arrived: at the value itself, or through a non-zero weight into the sum.
+        touched: ``[N, size]``, 1 where an event arrived: as the value itself, or in its sum through a non-zero weight.
         index: int32 ``[N, size]``, of which the first ``found[n]`` are the addresses of non-zero values, rising.
         found: ``[N]``.
     """

@@ -8,9 +8,10 @@ from typing import Literal, TypeVar, get_args
 
 from neuroaccel.engine.elementwise import Constants, Delayed, Lookup, Pick, Pool, Product, Running, Source, Sum
 from neuroaccel.engine.fixed import Format
+from neuroaccel.engine.integer_synapses import integer_synapse
 from neuroaccel.engine.operation import Latch, Operation, Same, Static
 from neuroaccel.engine.populations import Population, emission
-from neuroaccel.engine.synapses import Pipelined, float_synapse, integer_synapse
+from neuroaccel.engine.synapses import Pipelined, float_synapse
 from neuroaccel.errors import InputError, ProgramError, UnsupportedNode
 from neuroaccel.graph import Edge, Graph, Signal, infer
 from neuroaccel.graph import nodes as n
@@ -51,7 +52,7 @@ class Plan:
         signals: node → what it emits.
         steps: every node, and every port that several edges enter.
         emit, run, take: the parts of a tick, in order: what latches emits, the others run, what latches takes in.
-        held: nodes whose emission a recurrent edge reads one tick later.
+        held: nodes whose emission a recurrent edge reads one tick later, in the order in which to keep them.
         scanned: steps whose events a synapse or pool reads.
         flagged: steps whose touched elements are their non-zero ones, and somebody asks for them.
     """
@@ -236,7 +237,9 @@ class _Compiler:
                 take.append(ref)
             else:
                 run.append(ref)
-        held = tuple(dict.fromkeys(edge.source for edge in graph.edges if edge.recurrent))
+        # A node that passes on what is one tick old must be read before that is renewed.
+        recurrent = {edge.source for edge in graph.edges if edge.recurrent}
+        held = tuple(sorted(recurrent, key=lambda name: (-_age(steps, name), name)))
         read = {origin(steps, r) for s in steps.values() if s.operation.reads_events for r in s.sources}
         asked = {origin(steps, r) for s in steps.values() if s.operation.passes_touched for r in s.sources}
         return Plan(
@@ -255,6 +258,16 @@ class _Compiler:
 
 def _source(edge: Edge) -> Ref:
     return ("previous" if edge.recurrent else "node", edge.source)
+
+
+def _age(steps: dict[Ref, Step], name: str) -> int:
+    """How many recurrent edges lie between a node's buffer and the step that fills it."""
+    age, step = 0, steps["node", name]
+    while isinstance(step.operation, Same):
+        kind, source = step.sources[0]
+        age += kind == "previous"
+        step = steps["node" if kind == "previous" else kind, source]
+    return age
 
 
 def origin(steps: dict[Ref, Step], ref: Ref) -> Ref:

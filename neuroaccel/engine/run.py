@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -26,10 +26,11 @@ class Result:
 
     Arguments:
         trace: outputs of every tick, and what was recorded.
-        counts: node → column → int64 ``[N]``, the raw counts of the algorithm book. Synapses: ``products`` (of a non-zero
-            input and a non-zero weight, inside the border), ``zero_input`` (the same with an input of 0), ``pruned``
-            (weight 0). Neurons: ``updates_driven`` and ``spikes``. Every node but an Output: ``events_out``, non-zero
-            values that it emitted on binary or count edges.
+        counts: node → column → int64 ``[N]``, the raw counts of the algorithm book. Synapses: ``products`` (of a
+            non-zero input and a non-zero weight, inside the border), ``zero_input`` (the same with an input of 0),
+            ``pruned`` (weight 0). Neurons: ``updates_driven``, and ``spikes``, their non-zero emissions (an analog
+            emission is none). Every node but an Output: ``events_out``, non-zero values that it emitted, 0 on analog
+            edges.
         touched: node → column → int64 ``[N]``, the execution book: ``neurons`` updated, and ``weight_bytes``,
             ``state_bytes``, ``event_bytes`` that the kernels moved.
         seconds: time of the ticks, without compilation.
@@ -88,10 +89,7 @@ def run(
     for tick, values in enumerate(zip(*feeds.values(), strict=True)):
         recorder.keep(tick, session.step(dict(zip(feeds, values, strict=True))))
     seconds = time.perf_counter() - started
-    found = session.counts if counts else {}
-    touched = _touched(session, ticks) if counts else {}
-    columns = {name: {k: v for k, v in c.items() if k != "weights_read"} for name, c in found.items()}
-    return Result(recorder.trace(), columns, touched, seconds, ticks, plan.current_fractions())
+    return Result(recorder.trace(), session.counts, _touched(session, ticks), seconds, ticks, plan.current_fractions())
 
 
 class _Recorder:
@@ -137,13 +135,12 @@ def _touched(session: Session, ticks: int) -> dict[str, dict[str, NDArray[np.int
     for name, counts in session.counts.items():
         operation = session.plan.steps["node", name].operation
         every_tick = np.full(session.batch, ticks, np.int64)
-        zero = np.zeros_like(every_tick)
-        state: Callable[[], int] = lambda op=operation: sum(fresh.nbytes for fresh in op.fresh.values())  # noqa: E731
-        neurons = isinstance(session.plan.graph.nodes[name], Neuron)
+        neurons = operation.static.size if isinstance(session.plan.graph.nodes[name], Neuron) else 0
+        state = sum(fresh.nbytes for fresh in operation.fresh.values())
         book[name] = {
-            "neurons": every_tick * operation.static.size if neurons else zero,
-            "weight_bytes": counts.get("weights_read", zero) * operation.dtype.itemsize,
-            "state_bytes": every_tick * 2 * state(),
+            "neurons": every_tick * neurons,
+            "weight_bytes": session.weights_read.get(name, every_tick * 0) * operation.dtype.itemsize,
+            "state_bytes": every_tick * 2 * state,
             "event_bytes": counts["events_out"] * (4 + operation.dtype.itemsize),
         }
     return book

@@ -24,7 +24,8 @@ class Session:
         batch: N.
         counts: whether operations are counted.
 
-    ``counts`` holds node → column → int64 ``[N]``, of every sample since its last reset; it is not part of the state.
+    ``counts`` holds node → column → int64 ``[N]``, of every sample since its last reset (empty if not counted); it is
+    not part of the state. ``weights_read`` holds, per synapse, how many weights its kernel read.
     """
 
     def __init__(self, plan: Plan, batch: int = 1, counts: bool = True) -> None:
@@ -33,18 +34,25 @@ class Session:
         self.plan, self.batch, self.tick, self._track = plan, batch, 0, counts
         self._fresh: dict[str, Array] = {}
         self._state: dict[str, Array] = {}
-        self.counts: dict[str, dict[str, NDArray[np.int64]]] = {}
+        self._columns: dict[str, dict[str, NDArray[np.int64]]] = {}
         self._buffers: dict[Ref, Buffer] = {}
         self._work: dict[Ref, Work] = {}
         self._allocate()
         graph = plan.graph
-        whole = [r for r in plan.steps if r[0] == "node" and plan.signals[r[1]].kind != "analog"] if counts else []
-        scanned = plan.scanned | {r for r in (origin(plan.steps, w) for w in whole) if not self._finds(r)}
+        emitting = [r for r in plan.steps if r[0] == "node" and not isinstance(graph.nodes[r[1]], Output)]
+        self._counted = [r for r in emitting if counts and plan.signals[r[1]].kind != "analog"]
+        counted = {origin(plan.steps, r) for r in self._counted}
+        scanned = plan.scanned | {r for r in counted if not plan.steps[r].operation.finds_events}
         self._scan = {r: cache.load("scan", self._buffers[r].value.dtype.name) for r in scanned}
-        self._counted = [r for r in whole if not isinstance(graph.nodes[r[1]], Output)]
 
-    def _finds(self, ref: Ref) -> bool:
-        return self.plan.steps[ref].operation.finds_events
+    @property
+    def counts(self) -> dict[str, dict[str, NDArray[np.int64]]]:
+        kept = self._columns if self._track else {}
+        return {name: {k: v for k, v in c.items() if k != "weights_read"} for name, c in kept.items()}
+
+    @property
+    def weights_read(self) -> dict[str, NDArray[np.int64]]:
+        return {name: c["weights_read"] for name, c in self._columns.items() if "weights_read" in c}
 
     def _allocate(self) -> None:
         plan, batch = self.plan, self.batch
@@ -55,12 +63,12 @@ class Session:
             operation = plan.steps["node", name].operation
             self._buffers["previous", name] = Buffer.empty(batch, operation.static.size, operation.dtype)
             shape = operation.static.shape
-            # The index is found anew after a restore, so the values and what touched them are all there is to keep.
-            self._fresh[f"{name}/previous"] = np.zeros(shape, operation.dtype)
-            self._fresh[f"{name}/previous_touched"] = np.zeros(shape, np.uint8)
+            # No state of a program can be called @previous. The index is found anew after a restore.
+            self._fresh[f"{name}/@previous"] = np.zeros(shape, operation.dtype)
+            self._fresh[f"{name}/@previous_touched"] = np.zeros(shape, np.uint8)
             buffer = self._buffers["previous", name]
-            self._state[f"{name}/previous"] = buffer.value.reshape(batch, *shape)
-            self._state[f"{name}/previous_touched"] = buffer.touched.reshape(batch, *shape)
+            self._state[f"{name}/@previous"] = buffer.value.reshape(batch, *shape)
+            self._state[f"{name}/@previous_touched"] = buffer.touched.reshape(batch, *shape)
         for ref, step in plan.steps.items():
             operation = step.operation
             state = {}
@@ -70,7 +78,7 @@ class Session:
             counts = {column: np.zeros(batch, np.int64) for column in operation.columns}
             if ref[0] == "node" and not isinstance(plan.graph.nodes[ref[1]], Output):
                 counts["events_out"] = np.zeros(batch, np.int64)
-                self.counts[ref[1]] = counts
+                self._columns[ref[1]] = counts
             ports = tuple(self._buffer(source) for source in step.sources)
             out = self._buffer(ref)
             self._work[ref] = Work(ports, out, state, operation.scratch(), counts, self._track)
@@ -103,7 +111,7 @@ class Session:
                 self._put(kept[0])
                 for name, columns in kept[1].items():
                     for column, count in columns.items():
-                        self.counts[name][column][...] = count
+                        self._columns[name][column][...] = count
             raise InputError(f"tick {self.tick}: {error}") from error
         self.tick += 1
         return {name: self.output(name) for name in self.plan.graph.outputs}
@@ -142,7 +150,7 @@ class Session:
             self._buffers["previous", name].copy_from(self._buffer(("node", name)))
         if self._track:
             for ref in self._counted:
-                self.counts[ref[1]]["events_out"] += self._work[ref].out.found
+                self._columns[ref[1]]["events_out"] += self._work[ref].out.found
 
     def _finish(self, ref: Ref) -> None:
         out = self._work[ref].out
@@ -189,7 +197,7 @@ class Session:
             mine = self._state[key]
             if (array.shape, array.dtype) != (mine.shape, mine.dtype):
                 raise StateError(
-                    f"state '{key}' is {array.dtype}{list(array.shape)}, this session has {mine.dtype}{list(mine.shape)}"
+                    f"state '{key}' is {array.dtype}{list(array.shape)}, expected {mine.dtype}{list(mine.shape)}"
                 )
         self._put(arrays)
 
@@ -207,7 +215,7 @@ class Session:
             raise StateError(f"the mask is {chosen.dtype}{list(chosen.shape)}, expected bool[{self.batch}]")
         for key, array in self._state.items():
             array[chosen] = self._fresh[key]
-        for columns in self.counts.values():
+        for columns in self._columns.values():
             for count in columns.values():
                 count[chosen] = 0
         self._find_held()
@@ -225,12 +233,10 @@ class Session:
             cache.load("scan", buffer.value.dtype.name)(buffer.value, buffer.index, buffer.found)
 
     def _copied_counts(self) -> dict[str, dict[str, NDArray[np.int64]]]:
-        return {name: {k: v.copy() for k, v in columns.items()} for name, columns in self.counts.items()}
+        return {name: {k: v.copy() for k, v in columns.items()} for name, columns in self._columns.items()}
 
 
-def open(  # noqa: A001  (read as engine.open)
-    graph: Graph, batch: int = 1, *, arithmetic: Number = "float32", counts: bool = True
-) -> Session:
+def open(graph: Graph, batch: int = 1, *, arithmetic: Number = "float32", counts: bool = True) -> Session:
     """Open a session on a graph.
 
     Arguments:

@@ -5,7 +5,7 @@ Lowering a torch network into a graph is in :mod:`neuroaccel.graph.lower`, impor
 
 from neuroaccel.graph.file import load_graph, save_graph, sha256, write_atomic
 from neuroaccel.graph.graph import Edge, Graph, chain
-from neuroaccel.graph.infer import Signal, infer
+from neuroaccel.graph.infer import infer
 from neuroaccel.graph.nodes import (
     Add,
     Attention,
@@ -40,6 +40,7 @@ from neuroaccel.graph.nodes import (
     WeightGrid,
     Window,
 )
+from neuroaccel.graph.signal import Signal
 from neuroaccel.graph.trace import Trace
 
 __all__ = [

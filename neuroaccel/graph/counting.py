@@ -18,7 +18,9 @@ from neuroaccel.graph import nodes as n
 from neuroaccel.graph.clocks import ticks_of
 from neuroaccel.graph.fanout import fan_out
 from neuroaccel.graph.graph import Graph
-from neuroaccel.graph.infer import Signal, conv_output, infer
+from neuroaccel.graph.infer import infer
+from neuroaccel.graph.rules import conv_output
+from neuroaccel.graph.signal import Signal
 
 Signals = Mapping[str, Signal]
 Count = Callable[[Graph, str, Signals], int]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroaccel.graph import nodes as n
-from neuroaccel.graph.infer import conv_output
+from neuroaccel.graph.rules import conv_output
 
 Counts = NDArray[np.int64]
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from neuroaccel.graph.fanout import fan_out
 from neuroaccel.graph.graph import Graph
-from neuroaccel.graph.infer import conv_output, infer
+from neuroaccel.graph.infer import infer
 from neuroaccel.graph.nodes import AvgPool2d, Conv2d, Flatten, Linear, Pool2d, SumPool2d
+from neuroaccel.graph.rules import conv_output
 
 Shape = tuple[int, ...]
 

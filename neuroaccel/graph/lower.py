@@ -17,7 +17,7 @@ from neuroaccel.graph.fold import fold_pools
 from neuroaccel.graph.graph import Edge, Graph
 from neuroaccel.graph.snap import snap as snap_weights
 from neuroaccel.network import Network
-from neuroaccel.network_nodes import Constant, InputPort, OutputPort
+from neuroaccel.network.nodes import Constant, InputPort, OutputPort
 from neuroaccel.neurons import Neuron
 from neuroaccel.synapses import Add, Delay, Dropout, Readout, Recurrent, SumPool2d
 

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from neuroaccel.errors import GraphError
 from neuroaccel.graph import nodes as n
 from neuroaccel.graph.graph import Graph
-from neuroaccel.graph.infer import Signal, infer, summed
+from neuroaccel.graph.infer import infer
+from neuroaccel.graph.signal import Signal, summed
 
 LIMIT = 2**24
 FINEST = 96
@@ -127,9 +128,7 @@ def _bound(node: n.Node, source: Signal | None, frac: int, exponent: int) -> NDA
     return total
 
 
-def _largest_grid(
-    graph: Graph, signals: Mapping[str, Signal], group: _Group, weight_bits: int | None
-) -> int:
+def _largest_grid(graph: Graph, signals: Mapping[str, Signal], group: _Group, weight_bits: int | None) -> int:
     """The largest Q for which no target of the group can reach 2^24."""
 
     indexed = any(isinstance(graph.nodes[target], n.Table) for target, _ in group)

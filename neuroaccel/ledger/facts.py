@@ -13,7 +13,7 @@ from neuroaccel.graph import Graph, infer
 from neuroaccel.graph import nodes as n
 from neuroaccel.graph.clocks import ticks_of
 from neuroaccel.graph.counting import columns_of, product_column, rule_of
-from neuroaccel.graph.infer import Signal
+from neuroaccel.graph.signal import Signal
 
 ADDRESS_BYTES = 4
 STATE_BITS = 32

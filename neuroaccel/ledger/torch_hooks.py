@@ -15,7 +15,6 @@ from neuroaccel.graph.lower import lower
 from neuroaccel.ledger.book import Book
 from neuroaccel.ledger.dense import count_from_emissions
 from neuroaccel.network import Network
-from neuroaccel.program.language import INPUT
 
 
 def _tensors(x: Any) -> Tensor | dict[str, Tensor]:
@@ -58,8 +57,7 @@ def count_with_torch(graph: Graph, x: Any) -> Book:
     """
     inputs = _tensors(x)
     net = Network.from_graph(graph).eval()
-    history: dict[str, dict[str, Tensor]] = {}
     with torch.no_grad():
-        values, _ = net._run(inputs, None, history)
-    states = {name: {k: v for k, v in kept.items() if k != INPUT} for name, kept in history.items()}
+        values, _, trace = net.emissions(inputs)
+    states = {name: {k: torch.from_numpy(v) for k, v in kept.items()} for name, kept in trace.states.items()}
     return count_from_emissions(graph, values, states)

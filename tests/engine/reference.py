@@ -35,7 +35,7 @@ from neuroaccel.graph import (
     Table,
     infer,
 )
-from neuroaccel.graph.nodes import Pool2d, ports_of
+from neuroaccel.graph.nodes import Pool2d
 from neuroaccel.program import Arithmetic, Fixed, Program, resolve
 
 
@@ -64,12 +64,8 @@ def exact(value: float, frac: int | None = None) -> Exact:
     return Exact(scaled // denominator, frac)
 
 
-class Overflowed(Exception):
-    """A format whose overflow is an error was left."""
-
-
 def convert(x: Exact, to: Fixed | None) -> Exact:
-    """Round away excess fraction bits, then wrap, saturate or report."""
+    """Round away excess fraction bits, then wrap or saturate."""
     if to is None:
         return x
     excess = x.frac - to.frac
@@ -88,8 +84,7 @@ def convert(x: Exact, to: Fixed | None) -> Exact:
         }[to.rounding]
         value = floor + up
     if not to.low <= value <= to.high:
-        if to.overflow == "error":
-            raise Overflowed
+        assert to.overflow != "error", "what overflows is tested by itself"
         if to.overflow == "saturate":
             value = min(max(value, to.low), to.high)
         else:
@@ -227,7 +222,8 @@ def matrix(node: Synapse, source: tuple[int, ...], target: tuple[int, ...]) -> M
     for o, c, *taps in np.ndindex(*node.weight.shape):
         channel = o // (node.weight.shape[0] // node.groups) * per_group + c
         for place in np.ndindex(*target[1:]):
-            at = [p * s - pad + t * d for p, s, pad, t, d in zip(place, strides, paddings, taps, dilations, strict=True)]
+            axes = zip(place, strides, paddings, taps, dilations, strict=True)
+            at = [p * s - pad + t * d for p, s, pad, t, d in axes]
             if all(0 <= a < size for a, size in zip(at, source[1:], strict=True)):
                 pair = outputs[(o, *place)], inputs[(channel, *at)]
                 weight[pair], inside[pair] = node.weight[(o, c, *taps)], True

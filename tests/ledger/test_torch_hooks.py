@@ -16,7 +16,6 @@ from neuroaccel.ledger import COLUMNS, count
 from neuroaccel.ledger.torch_hooks import lowered
 from neuroaccel.network import Network
 from neuroaccel.neurons import LIF
-from neuroaccel.program.language import INPUT
 from neuroaccel.synapses import Conv2d, Flatten, Linear, SumPool2d
 from tests.conftest import examples
 from tests.ledger.brute import Brute
@@ -49,12 +48,10 @@ def test_runs_of_random_graphs_against_loops(seed: int) -> None:
     rng = np.random.default_rng(seed)
     graph = random_graph(rng, "tiny")
     x = random_input(graph, rng, T=4, N=2)
-    history: dict[str, dict[str, torch.Tensor]] = {}
     with torch.no_grad():
-        values, _ = Network.from_graph(graph)._run(torch.tensor(x), None, history)
+        values, _, trace = Network.from_graph(graph).emissions(torch.tensor(x))
     emissions = {name: v.numpy() for name, v in values.items()}
-    states = {n: {k: v.numpy() for k, v in h.items() if k != INPUT} for n, h in history.items()}
-    expected = Brute(graph, emissions, states).columns()
+    expected = Brute(graph, emissions, trace.states).columns()
     book = count(graph, x, executor="torch")
     for name in book.facts:
         for c in COLUMNS:

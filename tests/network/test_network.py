@@ -97,7 +97,7 @@ def test_state_of_another_batch_size_raises() -> None:
 
 
 def test_several_inputs_and_outputs_go_by_name() -> None:
-    from neuroaccel.network_nodes import InputPort, OutputPort
+    from neuroaccel.network.nodes import InputPort, OutputPort
 
     net = Network(
         {"p": InputPort(), "q": InputPort(), "n": LIF(), "r": Readout(), "y": OutputPort(), "z": OutputPort()},

@@ -55,9 +55,10 @@ def touches(value, weight, geometry, target):
 def kernel(value, original, weight, geometry, bias, product, group, accumulator, plan, current, touched):
     """value (in the input's format), original (as it arrived) [N, in]; weight [O, in / groups, Ky, Kx]; bias [O].
 
-    geometry: H, W, groups, stride y, x, padding y, x, dilation y, x, input strides c, y, x, OH, OW, output strides o, y, x.
-    product, group, accumulator: conversions as `converted` takes them, empty for none. plan: rows of a group, bits of an
-    input (0: whole), left shift of a partial sum, whether groups are converted one by one. bias is aligned already.
+    geometry: H, W, groups, stride y, x, padding y, x, dilation y, x, input strides c, y, x, OH, OW, output strides o,
+    y, x. product, group, accumulator: conversions as `converted` takes them, empty for none. plan: rows of a group,
+    bits of an input (0: whole), left shift of a partial sum, whether groups are converted one by one. The bias is
+    aligned already.
     Returns 0, or 1 + the flat index of the first sum in which something overflowed that may not.
     """
     rows = weight.shape[1] * weight.shape[2] * weight.shape[3]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from neuroaccel.errors import GraphError, StateError
 from neuroaccel.graph import Edge, Graph, Trace
 from neuroaccel.graph.graph import execution_order
-from neuroaccel.network_nodes import Held, InputPort, OutputPort, module_of
+from neuroaccel.network.nodes import Held, InputPort, OutputPort, module_of
 from neuroaccel.neurons import Neuron
 from neuroaccel.program.language import INPUT
 from neuroaccel.synapses import Delay, Recurrent, over_time
@@ -122,6 +122,13 @@ class Network(nn.Module):
         self, x: Tensor | Mapping[str, Tensor], state: NetworkState | None = None
     ) -> tuple[Any, NetworkState, Trace]:
         """Like :meth:`forward`, with every neuron layer's currents, states and emissions as a :class:`Trace`."""
+        values, state, record = self.emissions(x, state)
+        return self._result(values), state, record
+
+    def emissions(
+        self, x: Tensor | Mapping[str, Tensor], state: NetworkState | None = None
+    ) -> tuple[dict[str, Tensor], NetworkState, Trace]:
+        """What every layer emits, ``[T, N, ...]`` by name, the state after, and the trace of :meth:`trace`."""
         history: dict[str, dict[str, Tensor]] = {}
         values, state = self._run(x, state, history)
 
@@ -134,7 +141,7 @@ class Network(nn.Module):
             states={n: {k: numpy(v) for k, v in h.items() if k != INPUT} for n, h in history.items()},
             currents={n: numpy(h[INPUT]) for n, h in history.items()},
         )
-        return self._result(values), state, record
+        return values, state, record
 
     def reset(self, state: NetworkState, done: Tensor) -> NetworkState:
         """Fresh state for the samples where ``done`` ([N], bool) holds, the others as they are."""

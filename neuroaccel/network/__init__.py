@@ -1,0 +1,5 @@
+"""Networks of layers with state threaded through, and graphs as trainable torch networks."""
+
+from neuroaccel.network.network import Network, NetworkState
+
+__all__ = ["Network", "NetworkState"]
