@@ -147,7 +147,9 @@ def _arrays(found: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[An
         if len(different):
             index = tuple(int(i) for i in different[0])
             more = f" ({len(different)} values differ)" if len(different) > 1 else ""
-            out.append(f"node '{node}': {field}{list(index)} is {a[index]} in the bundle, {b[index]} in the graph{more}")
+            out.append(
+                f"node '{node}': {field}{list(index)} is {a[index]} in the bundle, {b[index]} in the graph{more}"
+            )
     return out
 
 

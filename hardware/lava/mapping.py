@@ -241,7 +241,9 @@ class _Draft:
         largest = max(*stride, *padding, *dilation, *kernel, node.groups)
         if largest > LARGEST_CONV:
             raise UnsupportedNode(
-                name, WHO, f"its stride, padding, dilation, kernel or groups reach {largest}, Lava's Conv {LARGEST_CONV}"
+                name,
+                WHO,
+                f"its stride, padding, dilation, kernel or groups reach {largest}, Lava's Conv {LARGEST_CONV}",
             )
         self.add(
             name,

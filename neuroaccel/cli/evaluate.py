@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from neuroaccel.cli.helptext import help_of
-from neuroaccel.cli.inputs import open_model, recipe_of, with_data_seed
+from neuroaccel.cli.inputs import check_fit, open_model, recipe_of, samples_of, with_data_seed
 from neuroaccel.cli.options import RUNS, Executor, Json, Recipe, Runs, Seed, Split, What
 from neuroaccel.cli.output import emit, progress, results_only
 
@@ -36,6 +36,7 @@ def evaluate(
 
     model = open_model(what, runs)
     task = recipe_of(model, recipe)
+    check_fit(model, samples_of(task, split.value, 1, seed))
     with results_only(), progress(f"evaluating {split.value}") as report:
         found = measure(
             model.graph, with_data_seed(task, seed), split=split.value, executor=executor.value, progress=report

@@ -22,6 +22,15 @@ class Format(StrEnum):
     lava = "lava"
 
 
+class Reader(StrEnum):
+    """Who is to read a NIR file."""
+
+    strict = "strict"
+    snntorch = "snntorch"
+    norse = "norse"
+    lava = "lava"
+
+
 def register(app: typer.Typer) -> None:
     app.command("export", help=help_of(export))(export)
 
@@ -44,7 +53,9 @@ def export(
     allow_approximate: Annotated[
         bool, typer.Option("--allow-approximate", help="NIR: write what it cannot hold as the nearest that it can.")
     ] = False,
-    profile: Annotated[str, typer.Option("--profile", metavar="NAME", help="NIR: what the reader holds.")] = "strict",
+    profile: Annotated[
+        Reader, typer.Option("--profile", help="NIR: who is to read it; strict keeps to NIR's own definitions.")
+    ] = Reader.strict,
     runs: Runs = RUNS,
     json: Json = False,
 ) -> None:
@@ -58,7 +69,11 @@ def export(
         neuroaccel export saccade-digits --to lava --fixed
         neuroaccel export model.safetensors --to nir --out model.nir
     """
-    nir_only = [("--fold-r", fold_r), ("--allow-approximate", allow_approximate), ("--profile", profile != "strict")]
+    nir_only = [
+        ("--fold-r", fold_r),
+        ("--allow-approximate", allow_approximate),
+        ("--profile", profile is not Reader.strict),
+    ]
     misplaced = [name for name, given in ([("--fixed", fixed)] if to is Format.nir else nir_only) if given]
     if misplaced:
         raise InputError(f"{', '.join(misplaced)} means nothing with --to {to.value}")
@@ -71,7 +86,7 @@ def export(
         if to is Format.nir:
             from neuroaccel.hardware.nir import export_nir
 
-            export_nir(model.graph, target, fold_r=fold_r, allow_approximate=allow_approximate, profile=profile)
+            export_nir(model.graph, target, fold_r=fold_r, allow_approximate=allow_approximate, profile=profile.value)
         else:
             from neuroaccel.hardware.lava import export_lava
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from neuroaccel.cli.output import progress, results_only
 from neuroaccel.errors import EventsError, InputError
+from neuroaccel.graph import Input
 
 if TYPE_CHECKING:
     from neuroaccel.graph import Graph
@@ -114,7 +115,6 @@ def recording(graph: Graph, path: Path) -> Samples:
         EventsError: events of another shape, tick or value than the network takes.
     """
     from neuroaccel.engine.events import EventStream
-    from neuroaccel.graph import Input
 
     stream = EventStream.load(path)
     if len(graph.inputs) != 1:
@@ -144,4 +144,20 @@ def chosen_samples(
     """The recording if one was given, else the first ``count`` samples of the split."""
     if events is not None:
         return recording(model.graph, events)
-    return samples_of(recipe_of(model, recipe), split, count, seed)
+    found = samples_of(recipe_of(model, recipe), split, count, seed)
+    check_fit(model, found)
+    return found
+
+
+def check_fit(model: Model, samples: Samples) -> None:
+    """Refuse data of another shape than the network takes.
+
+    Raises:
+        InputError: naming both shapes.
+    """
+    shapes = [node.shape for node in model.graph.nodes.values() if isinstance(node, Input)]
+    if shapes != [samples.x.shape[2:]]:
+        raise InputError(
+            f"{model.name} takes inputs of shape {', '.join(map(str, shapes))}; "
+            f"the samples of {samples.source['dataset']} have {samples.x.shape[2:]}"
+        )

@@ -61,7 +61,7 @@ def plot(
     from neuroaccel.graph.file import write_atomic
 
     run = open_run(what, runs)
-    wanted = {Picture.raster, Picture.membranes, Picture.loss, Picture.spikes} if picture is Picture.all else {picture}
+    wanted: set[Picture] = set(Picture) - {Picture.all} if picture is Picture.all else {picture}
     with results_only():
         drawn = _draw(run, wanted, sample, seed)
     folder = out or run.folder / "plots"

@@ -50,9 +50,9 @@ class Plan:
         graph: where it comes from.
         arithmetic: the numbers that it computes with.
         signals: node → what it emits.
-        steps: every node, and every port that several edges enter.
+        steps: every node, and every port whose edges are summed or copied.
         emit, run, take: the parts of a tick, in order: what latches emits, the others run, what latches takes in.
-        held: nodes whose emission a recurrent edge reads one tick later, in the order in which to keep them.
+        held: nodes whose emission a recurrent edge reads one tick later.
         scanned: steps whose events a synapse or pool reads.
         flagged: steps whose touched elements are their non-zero ones, and somebody asks for them.
     """
@@ -224,7 +224,9 @@ class _Compiler:
             for port in n.ports_of(graph.nodes[name]):
                 edges = graph.into(name, port)
                 refs = tuple(_source(edge) for edge in edges)
-                if len(refs) > 1:
+                # What is held is renewed at the end of the tick: who shows it afterwards, or passes it on, has a copy.
+                shown = isinstance(operation, (Same, Population)) and edges[0].recurrent
+                if len(refs) > 1 or shown:
                     total: Ref = ("sum", f"{name}:{port}")
                     steps[total] = Step(self.total(name, port), refs)
                     (take if isinstance(operation, Latch) else run).append(total)
@@ -237,9 +239,7 @@ class _Compiler:
                 take.append(ref)
             else:
                 run.append(ref)
-        # A node that passes on what is one tick old must be read before that is renewed.
-        recurrent = {edge.source for edge in graph.edges if edge.recurrent}
-        held = tuple(sorted(recurrent, key=lambda name: (-_age(steps, name), name)))
+        held = tuple(dict.fromkeys(edge.source for edge in graph.edges if edge.recurrent))
         read = {origin(steps, r) for s in steps.values() if s.operation.reads_events for r in s.sources}
         asked = {origin(steps, r) for s in steps.values() if s.operation.passes_touched for r in s.sources}
         return Plan(
@@ -260,20 +260,9 @@ def _source(edge: Edge) -> Ref:
     return ("previous" if edge.recurrent else "node", edge.source)
 
 
-def _age(steps: dict[Ref, Step], name: str) -> int:
-    """How many recurrent edges lie between a node's buffer and the step that fills it."""
-    age, step = 0, steps["node", name]
-    while isinstance(step.operation, Same):
-        kind, source = step.sources[0]
-        age += kind == "previous"
-        step = steps["node" if kind == "previous" else kind, source]
-    return age
-
-
 def origin(steps: dict[Ref, Step], ref: Ref) -> Ref:
     """The step that fills a buffer: nodes that pass their input on have none of their own."""
     ref = ("node", ref[1]) if ref[0] == "previous" else ref
     while isinstance(steps[ref].operation, Same):
-        kind, name = steps[ref].sources[0]
-        ref = ("node", name) if kind == "previous" else (kind, name)
+        ref = steps[ref].sources[0]
     return ref

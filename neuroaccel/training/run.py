@@ -40,27 +40,33 @@ class _Record(Callback):
         self.run.append_metrics({"epoch": trainer.current_epoch, **values})
 
 
-def _prepare(recipe: Recipe, folder: Path, overwrite: bool) -> Run:
+def _check(recipe: Recipe, folder: Path, overwrite: bool) -> Run:
+    """The run, refused before anything is written or removed."""
     run = Run(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, a run needs a folder")
     if run.finished and not overwrite:
         raise InputError(f"run '{run.name}' is finished; give another --name, or --overwrite to train it anew")
-    if overwrite and folder.exists():
-        if any(folder.iterdir()) and not (folder / RECIPE).is_file():
-            raise InputError(f"{folder} is not a run (it has no {RECIPE}) and is left as it is")
-        shutil.rmtree(folder)
-    if (folder / RECIPE).is_file():
-        if run.recipe() != recipe:
-            raise InputError(
-                f"run '{run.name}' was started with another recipe; resume it with the same one, give another --name, "
-                "or --overwrite it"
-            )
-        log.info("resuming run %s", run.name)
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / RECIPE, to_toml(recipe).encode())
+    started = (folder / RECIPE).is_file()
+    if overwrite and folder.exists() and any(folder.iterdir()) and not started:
+        raise InputError(f"{folder} is not a run (it has no {RECIPE}) and is left as it is")
+    if started and not overwrite and run.recipe() != recipe:
+        raise InputError(
+            f"run '{run.name}' was started with another recipe; resume it with the same one, give another --name, "
+            "or --overwrite it"
+        )
     return run
+
+
+def _start(recipe: Recipe, run: Run, overwrite: bool) -> None:
+    """The run's folder, new or as an earlier training left it."""
+    if overwrite and run.folder.exists():
+        shutil.rmtree(run.folder)
+    if (run.folder / RECIPE).is_file():
+        log.info("resuming run %s", run.name)
+        return
+    run.folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(run.folder / RECIPE, to_toml(recipe).encode())
 
 
 @contextmanager
@@ -113,13 +119,14 @@ def train(
         raise InputError(
             f"device '{device}' is not available here; take cpu" + ("" if device == "cuda" else " or cuda")
         )
-    run = _prepare(recipe, Path(folder), overwrite)
+    run = _check(recipe, Path(folder), overwrite)
     lightning.seed_everything(recipe.seed, verbose=False)
     data = data_module(recipe, data_progress)
     train_set = data.dataset("train")
     network = build(recipe, tuple(train_set[0][0].shape[1:]))
     batches = -(-len(train_set) // recipe.data.batch_size)
     module = Classifier(network, recipe, recipe.train.epochs * batches)
+    _start(recipe, run, overwrite)  # only now: a recipe that cannot be built leaves an older run as it is
     checkpoint = run.folder / CHECKPOINT
     started = time.perf_counter()
     with _quiet():

@@ -64,6 +64,11 @@ def test_a_model_file_alone_does_not_say_whose_data(command: list[str], model: P
     assert_refused(call(*command, model), "--recipe")
 
 
+@pytest.mark.parametrize("command", [["evaluate"], ["energy"], ["verify"]], ids=lambda c: c[0])
+def test_data_of_another_shape_is_refused(command: list[str], model: Path) -> None:
+    assert_refused(call(*command, model, "--recipe", "saccade-digits"), "(2, 3, 3)", "(2, 34, 34)")
+
+
 @pytest.mark.parametrize(
     ("recording", "words"),
     [

@@ -37,6 +37,9 @@ def test_a_finished_run_is_refused_without_overwrite(runs: Path) -> None:
         (["saccade-digits", "--set", "train.epochs=few"], ["train.epochs", "few"]),
         (["saccade-digits", "--set", "train.epochs"], ["key=value"]),
         (["saccade-digits", "--set", "layers.99.kind=lif"], ["layers.99.kind"]),
+        (["saccade-digits", "--set", "layers.0.kind=abacus"], ["layers[0]", "abacus", "conv2d"]),
+        (["saccade-digits", "--set", "layers.0.kernel=99"], ["layers[0]", "conv2d"]),
+        (["saccade-digits", "--set", "data.name=abacus"], ["abacus", "saccade-digits"]),
         (["saccade-digits", "--name", "../elsewhere"], ["../elsewhere"]),
         (["saccade-digits", "--name", ""], ["name a run"]),
         (["saccade-digits", "--config", "x.toml"], ["either"]),
@@ -57,6 +60,13 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(
     before = files_in(tmp_path)
     assert_refused(call("train", *arguments), *words)
     assert files_in(tmp_path) == before
+
+
+def test_overwriting_with_a_recipe_that_cannot_be_built_keeps_the_run(runs: Path) -> None:
+    before = files_in(runs)
+    arguments = ("train", "saccade-digits", "--name", "tiny", "--overwrite")
+    assert_refused(call(*arguments, "--set", "layers.0.kind=abacus"), "abacus")
+    assert files_in(runs) == before
 
 
 def test_an_interrupt_of_lightning_is_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -295,6 +295,7 @@ class Reference:
         }
         self.running: dict[str, Any] = {}
         self.currents: dict[str, Any] = {}
+        self.inputs: dict[str, Any] = {}  # of the tick to come, set by who asks for it
 
     def size(self, name: str) -> int:
         return self.signals[name].size
@@ -466,7 +467,7 @@ class Reference:
         assert isinstance(node, (Add, Flatten, Reshape, Probe, Output))
         return x
 
-    def step(self, x: NDArray[Any]) -> None:
+    def step(self) -> None:
         """One tick; ``now`` holds what every node emits."""
         graph = self.graph
         self.now = {}
@@ -482,8 +483,9 @@ class Reference:
         for name in graph.order:
             node = graph.nodes[name]
             if isinstance(node, Input):
-                values = [exact(v) for v in x.ravel()] if self.integer else x.ravel()
-                self.now[name] = Value(self.array(values), x.ravel() != 0)
+                x = np.asarray(self.inputs[name]).ravel()
+                values = [exact(v) for v in x] if self.integer else x
+                self.now[name] = Value(self.array(values), x != 0)
             elif name not in latching:
                 self.now[name] = self.emission(name)
         for name in latching:
@@ -522,7 +524,8 @@ def reference(graph: Graph, x: NDArray[Any], arithmetic: str = "float32") -> Rec
     for sample in range(N):
         one = Reference(graph, arithmetic)
         for tick in range(T):
-            one.step(np.asarray(x[tick, sample]))
+            one.inputs = {graph.inputs[0]: x[tick, sample]}
+            one.step()
             for name in graph.outputs:
                 rows["outputs", name][tick][sample] = _real(one.now[name].values)
             for name in populations:

@@ -164,9 +164,7 @@ def test_loops_skip_paths_and_delays(agree: Callable[..., Trace]) -> None:
 def test_at_the_threshold_the_tie_rule_decides(agree: Callable[..., Trace], tie: Any) -> None:
     """Weights of 1/4 meet a threshold of 1 exactly; both rules run with Lava's own LIF in floats."""
     w = np.full((4, 1), 0.25, np.float32)
-    graph = chain(
-        {"x": Input((1,)), "w": Linear(w), "n": neuron(LIF(1.0, 1.0, tie=tie), 4), "y": Output()}
-    )
+    graph = chain({"x": Input((1,)), "w": Linear(w), "n": neuron(LIF(1.0, 1.0, tie=tie), 4), "y": Output()})
     assert types(graph)["n"] == "lif"
     trace = agree(graph, np.ones((10, 1, 1), np.float32))
     period = 4 if tie == "ge" else 5
@@ -190,7 +188,11 @@ def test_neurons_that_lava_does_not_have(model: str) -> None:
     nodes: dict[str, Any] = {"x": Input((5,)), "w": Linear(weights(31, 6, 5), weights(32, 6, low=0))}
     edges = [Edge("x", "w")]
     for number, spec in enumerate(OWN.values()):
-        nodes |= {f"w{number}": Linear(weights(33 + number, 6, 5)), f"n{number}": neuron(spec, 6), f"y{number}": Output()}
+        nodes |= {
+            f"w{number}": Linear(weights(33 + number, 6, 5)),
+            f"n{number}": neuron(spec, 6),
+            f"y{number}": Output(),
+        }
         edges += [Edge("x", f"w{number}"), Edge(f"w{number}", f"n{number}"), Edge(f"n{number}", f"y{number}")]
     if model == "float":
         nodes |= {"alif": neuron(ALIF(0.75, 0.25, kappa=0.25), 6), "ya": Output()}
@@ -219,7 +221,12 @@ def test_a_leak_waits_for_its_layer(agree: Callable[..., Trace]) -> None:
             "y": Output(),
         }
     )
-    assert set(types(graph, fixed=agree is agree_fixed).values()) == {"source", "dense", "constant", "lif", }
+    assert set(types(graph, fixed=agree is agree_fixed).values()) == {
+        "source",
+        "dense",
+        "constant",
+        "lif",
+    }
     agree(graph, spikes((4,)))
 
 

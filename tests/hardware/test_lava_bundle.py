@@ -120,7 +120,9 @@ def test_the_runner_stands_alone(tmp_path: Path) -> None:
         assert np.array_equal(out["currents/n"][:, 0], np.tile(weight.sum(axis=1) + bias, (5, 1)))
 
 
-_AS_SCRIPT = "import sys, runpy; sys.path.insert(0, 'bundle'); runpy.run_path('bundle/run_bundle.py', run_name='__main__')"
+_AS_SCRIPT = (
+    "import sys, runpy; sys.path.insert(0, 'bundle'); runpy.run_path('bundle/run_bundle.py', run_name='__main__')"
+)
 
 
 def test_a_runner_that_hangs_is_ended_after_the_timeout(tmp_path: Path) -> None:

@@ -9,7 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroaccel.graph import Flatten, Graph, Input, Linear, Neuron, Output, Readout, SumPool2d, Synapse, WeightGrid, chain
+from neuroaccel.graph import (
+    Flatten,
+    Graph,
+    Input,
+    Linear,
+    Neuron,
+    Output,
+    Readout,
+    SumPool2d,
+    Synapse,
+    WeightGrid,
+    chain,
+)
 from neuroaccel.graph.nodes import Conv2d
 from neuroaccel.program import LIF, NeuronSpec
 from neuroaccel.verify import Executor

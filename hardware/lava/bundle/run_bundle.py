@@ -77,9 +77,7 @@ def build(network, arrays, inputs, period, window):
             emits[name] = made[name].s_out
         elif kind == "dense":
             weights = np.kron(np.eye(entry["repeat"]), own["weight"]) if entry["repeat"] > 1 else own["weight"]
-            made[name] = p.WindowedDense(
-                weights=number(weights), num_message_bits=entry["message_bits"], window=place
-            )
+            made[name] = p.WindowedDense(weights=number(weights), num_message_bits=entry["message_bits"], window=place)
             emits[name], takes[name] = made[name].a_out, made[name].s_in
         elif kind == "conv":
             # Lava convolves (the kernel turned round) over (W, H, C); the bundle holds [out, in, Ky, Kx] and [C, H, W].

@@ -1,0 +1,111 @@
+"""Recipes: the schema, overrides, readable errors, TOML both ways; the network that a recipe builds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from neuroaccel.errors import RecipeError
+from neuroaccel.neurons import Neuron
+from neuroaccel.synapses import Recurrent
+from neuroaccel.training.build import build
+from neuroaccel.training.recipe import load_recipe, parse_recipe, recipe_names, recipe_text, to_toml
+
+SMALL = """
+name = "small"
+[[layers]]
+kind = "linear"
+features = 6
+[[layers]]
+kind = "recurrent"
+beta = 0.8
+[[layers]]
+kind = "linear"
+features = 2
+[[layers]]
+kind = "li"
+[[layers]]
+kind = "readout"
+how = "mean_membrane"
+"""
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_built_in_recipes_load_build_and_write_back(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert parse_recipe(to_toml(recipe), "copy") == recipe
+    y, _ = build(recipe, (2, 34, 34)).eval()(torch.zeros(2, 1, 2, 34, 34))
+    assert y.shape == (2, 1, 10)
+    assert recipe_text(name).startswith("#")
+
+
+def test_the_main_recipe_holds_neurons_every_executor_has_and_the_second_does_not() -> None:
+    main = [m for m in build(load_recipe("saccade-digits"), (2, 34, 34)).modules() if isinstance(m, Neuron)]
+    assert all(m.spec.program.fire.op == "gt" and not list(m.parameters()) for m in main)
+    assert all(str(m.spec.program.on_fire[0]) == "v = copy(0.0)" for m in main)
+    other = [m for m in build(load_recipe("saccade-digits-subtract"), (2, 34, 34)).modules() if isinstance(m, Neuron)]
+    assert all(m.spec.program.fire.op == "ge" for m in other)
+    assert all({n for n, _ in m.named_parameters()} == {"beta", "threshold"} for m in other)
+    assert other[0].beta.shape == (8, 34, 34)
+    assert all(str(m.spec.program.on_fire[0]) == "v = sub(v, threshold)" for m in other)
+
+
+def test_overrides_reach_tables_and_layers() -> None:
+    recipe = load_recipe(
+        "saccade-digits", ["train.epochs=3", "layers.2.beta=0.5", "title=short", "lower.weight_bits=8"]
+    )
+    assert recipe.train.epochs == 3
+    assert recipe.layers[2]["beta"] == 0.5
+    assert recipe.title == "short"
+    assert recipe.lower.weight_bits == 8
+
+
+def test_recurrent_layers_and_membrane_readouts_build() -> None:
+    net = build(parse_recipe(SMALL, "small"), (5,)).eval()
+    assert any(isinstance(m, Recurrent) for m in net.modules())
+    assert net(torch.ones(3, 2, 5))[0].shape == (3, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "override", "message"),
+    [
+        (SMALL, "train.epochs=0", r"train\.epochs.*found 0"),
+        (SMALL, "train.epoch=3", r"train\.epoch.*[Ee]xtra"),
+        (SMALL, "noequals", "key=value"),
+        (SMALL, "layers.99.beta=1", "no such place"),
+        (SMALL, "data.binning=often", r"data\.binning"),
+        ("name = ", "", "not TOML"),
+        ("title = 'x'", "", "name"),
+    ],
+)
+def test_wrong_recipes_say_where(text: str, override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        parse_recipe(text, "here", [override] if override else [])
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ({"kind": "liff"}, r"layers\[0\].*'liff'.*linear"),
+        ({"kind": "linear"}, r"layers\[0\] \(linear\).*features"),
+        ({"kind": "conv2d", "channels": 3, "kernel": 9}, r"layers\[0\] \(conv2d\).*\(5,\)"),
+        ({"kind": "lif", "gamma": 1}, r"layers\[0\] \(lif\).*gamma"),
+    ],
+)
+def test_wrong_layers_are_counted_and_named(layer: dict[str, object], message: str) -> None:
+    recipe = parse_recipe(SMALL, "small").model_copy(update={"layers": [layer]})
+    with pytest.raises(RecipeError, match=message):
+        build(recipe, (5,))
+
+
+def test_unknown_names_and_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="saccade-digits"):
+        load_recipe("saccade-digit")
+    with pytest.raises(RecipeError, match="cannot read"):
+        load_recipe(tmp_path / "none.toml")
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match="cannot read"):
+        load_recipe(tmp_path / "bytes.toml")
