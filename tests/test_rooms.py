@@ -26,6 +26,7 @@ MODEL = {"program", "neurons", "kernels", "synapses", "network", "graph", "engin
 # Room -> the other rooms that it may import. A room is a folder or a module directly in the package.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "__main__": {"cli"},
     "extras": set(),
     "program": set(),
     "neurons": {"program"},

@@ -83,8 +83,8 @@ def find_python310() -> list[str]:
     if uv := shutil.which("uv"):
         return [uv, "venv", "--seed", "--python", "3.10"]
     raise ExecutorUnavailable(
-        "there is no Python 3.10, which Lava needs; install it (`pyenv install 3.10`, `uv python install 3.10`, or your "
-        "distribution's python3.10 with its venv package)"
+        "there is no Python 3.10, which Lava needs; install it (`pyenv install 3.10`, `uv python install 3.10`, or "
+        "your distribution's python3.10 with its venv package)"
     )
 
 

@@ -94,7 +94,7 @@ def load_bundle(bundle: str | os.PathLike[str]) -> Network:
             raise FileFormatError(f"{folder}: no Lava bundle, '{name}' is missing")
     try:
         description = json.loads((folder / DESCRIPTION).read_text("utf-8"))
-        with np.load(folder / WEIGHTS, allow_pickle=False) as stored:
+        with np.load(io.BytesIO((folder / WEIGHTS).read_bytes()), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise FileFormatError(f"{folder}: not a readable Lava bundle ({error})") from error

@@ -261,7 +261,7 @@ class _Draft:
 
     def neuron(self, name: str, node: Neuron) -> None:
         emit = {"spike": "uint8", "count": "int32", "state": "int64" if self.fixed else "float64"}
-        common = {
+        common: dict[str, Any] = {
             "start": self.lag(name),
             "states": list(node.program.state_names),
             "membrane": node.program.membrane,

@@ -1,4 +1,4 @@
-"""Run a bundle in its own Python 3.10, under a timeout, and bring back a trace that the engine's can be held against."""
+"""Run a bundle in its own Python 3.10, under a timeout, and bring back a trace to hold against the engine's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -135,10 +136,17 @@ def _run(command: list[str], timeout_s: float) -> None:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    try:
-        os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # everything in the group has ended by itself
+    """End the whole group: politely first, for Python's resource tracker ignores that and frees the shared memory."""
+    for word, patience in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 0.0)):
+        try:
+            os.killpg(child.pid, word)
+            until = time.monotonic() + patience
+            while time.monotonic() < until:
+                child.poll()
+                os.killpg(child.pid, 0)
+                time.sleep(0.02)
+        except ProcessLookupError:
+            break  # nothing of the group is left
     child.wait()
 
 

@@ -220,11 +220,11 @@ _OPS = {
 }
 
 
-def _silent_tick(node: Neuron) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]], NDArray[np.bool_]]:
+def _silent_tick(node: Neuron) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]], NDArray[Any]]:
     """Fresh states, the states after one tick without input, and where it fires."""
     program = node.program
     values = {k: v.astype(np.float64) for k, v in resolve(program, node.parameters).items()}
-    fresh = {s.name: values[s.fresh] if isinstance(s.fresh, str) else np.float64(s.fresh) for s in program.states}
+    fresh = {s.name: np.asarray(values[s.fresh] if isinstance(s.fresh, str) else s.fresh) for s in program.states}
     names: dict[str, Any] = {**values, **fresh, INPUT: np.float64(0.0)}
 
     def read(operand: str | float) -> Any:
@@ -239,7 +239,7 @@ def _silent_tick(node: Neuron) -> tuple[dict[str, NDArray[Any]], dict[str, NDArr
                 names[a.target] = np.ldexp(args[0], int(args[1]))
             else:
                 names[a.target] = np.asarray(_OPS[a.op](*args), dtype=np.float64)
-    fired = np.zeros((), np.bool_)
+    fired: NDArray[Any] = np.zeros((), np.bool_)
     if program.fire is not None:
         fired = np.asarray(_OPS[program.fire.op](read(program.fire.left), read(program.fire.right)))
     return fresh, {name: names[name] for name in fresh}, fired
@@ -267,25 +267,25 @@ def pipelined(graph: Graph, plan: Schedule, *, split_bias: bool) -> Graph:
     gone = set()  # delays that a loop or a path has used up
     for name, node in graph.nodes.items():
         if isinstance(node, Delay):
-            node = replace(node, ticks=np.asarray(plan.ticks[name], dtype=np.int32))
-            if node.ticks.max() == 0:
-                if len(graph.into(name)) == 1:
-                    gone.add(name)
-                    continue
-                node = Add()
-        elif isinstance(node, Synapse) and node.plastic is not None:
+            ticks = np.asarray(plan.ticks[name], dtype=np.int32)
+            if ticks.max() == 0 and len(graph.into(name)) == 1:
+                gone.add(name)
+                continue
+            nodes[name] = replace(node, ticks=ticks) if ticks.max() else Add()
+            continue
+        if isinstance(node, Synapse) and node.plastic is not None:
             raise UnsupportedNode(name, WHO, "its weights learn, and would learn a tick later; freeze them")
         nodes[name] = node
     leaves = {name: name for name in nodes}  # original node → the node whose output stands for it
     if split_bias:
         for name, lag in plan.arrives.items():
-            node = nodes.get(name)
-            if not isinstance(node, CARRIES) or node.bias is None or lag == 0:
+            carrier = nodes.get(name)
+            if not isinstance(carrier, CARRIES) or carrier.bias is None or lag == 0:
                 continue
             shape = signals[name].shape
-            bias = node.bias if _last_axis(node) else node.bias.reshape(-1, *[1] * (len(shape) - 1))
+            bias = carrier.bias if _last_axis(carrier) else carrier.bias.reshape(-1, *[1] * (len(shape) - 1))
             constant, wait, total = (fresh_name(f"{name}_{part}") for part in ("bias", "bias_wait", "biased"))
-            nodes[name] = replace(node, bias=None)
+            nodes[name] = replace(carrier, bias=None)
             nodes[constant] = Constant(np.array(np.broadcast_to(bias, shape), dtype=np.float32))
             nodes[wait] = Delay(np.asarray(lag + 1, dtype=np.int32))
             nodes[total] = Add()
@@ -295,18 +295,18 @@ def pipelined(graph: Graph, plan: Schedule, *, split_bias: bool) -> Graph:
     for e in graph.edges:
         if e.target in gone:
             continue
-        source, ticks, closes = e.source, plan.delays.get(e.name, 0), e.recurrent
+        source, waits, closes = e.source, plan.delays.get(e.name, 0), e.recurrent
         while source in gone:
             (before,) = graph.into(source)
-            source, ticks, closes = before.source, ticks + plan.delays.get(before.name, 0), True
+            source, waits, closes = before.source, waits + plan.delays.get(before.name, 0), True
         entry = e.target
-        if ticks == 0:
+        if waits == 0:
             edges.append(Edge(leaves[source], e.target, e.port))
         else:
             entry = fresh_name(f"{source}_to_{e.target}_wait")
-            nodes[entry] = Delay(np.asarray(ticks, dtype=np.int32))
+            nodes[entry] = Delay(np.asarray(waits, dtype=np.int32))
             signal = signals[source]
-            buffers[entry] = {"edge": e.name, "ticks": ticks, "values": signal.size * ticks, "kind": signal.kind}
+            buffers[entry] = {"edge": e.name, "ticks": waits, "values": signal.size * waits, "kind": signal.kind}
             edges += [Edge(leaves[source], entry), Edge(entry, e.target, e.port)]
         if closes and isinstance(nodes[entry], (*CARRIES, Delay)):
             entries.append(entry)

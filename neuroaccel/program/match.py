@@ -76,7 +76,8 @@ def program_of(name: str, options: Mapping[str, Any]) -> Program:
     return program
 
 
-def _all() -> Iterator[Known]:
+def known() -> Iterator[Known]:
+    """Every program that the constructors can make, by constructor and options."""
     for name, axes in _FAMILIES:
         for chosen in product(*axes.values()):
             yield Known(name, dict(zip(axes, chosen, strict=True)))
@@ -84,7 +85,7 @@ def _all() -> Iterator[Known]:
 
 @lru_cache(maxsize=1)
 def _table() -> dict[str, Known]:
-    return {program_of(known.name, known.options).key: known for known in _all()}
+    return {program_of(k.name, k.options).key: k for k in known()}
 
 
 def match(program: Program) -> Known | None:

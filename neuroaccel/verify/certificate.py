@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import neuroaccel
 from neuroaccel.errors import FileFormatError, InputError
 from neuroaccel.graph import Graph, Neuron, Synapse, Trace, sha256, write_atomic
 from neuroaccel.verify.executors import Number, engine_trace
@@ -137,8 +136,8 @@ class Certificate:
 
 def versions() -> dict[str, str | None]:
     """Versions of everything that computed; ``None`` where it is not installed."""
-    found: dict[str, str | None] = {"neuroaccel": neuroaccel.__version__, "python": platform.python_version()}
-    for package in ("torch", "numba", "numpy", "nir", "safetensors"):
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in ("neuroaccel", "torch", "numba", "numpy", "nir", "safetensors"):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

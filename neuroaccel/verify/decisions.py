@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroaccel.errors import InputError
-from neuroaccel.graph import Graph, Neuron, Readout, Trace, infer
+from neuroaccel.graph import Graph, Readout, Trace, infer
 
 Decisions = NDArray[np.int64]
 
@@ -50,13 +50,3 @@ def as_labels(labels: Any, samples: int) -> Decisions:
     if found.shape != (samples,) or found.dtype.kind not in "iu":
         raise InputError(f"labels are {found.dtype}{list(found.shape)}, expected whole numbers [{samples}]")
     return found.astype(np.int64)
-
-
-def spikes_per_layer(graph: Graph, trace: Trace) -> dict[str, int]:
-    """Events that every spiking layer emitted (non-zero emissions)."""
-    out = {}
-    for name in graph.of_type(Neuron):
-        node = graph.nodes[name]
-        if isinstance(node, Neuron) and node.program.emit.kind != "state":
-            out[name] = int(np.count_nonzero(trace.spikes[name]))
-    return out

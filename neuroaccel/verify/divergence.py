@@ -218,32 +218,39 @@ class _Scene:
         return {name: float(values[side][self.at]) * unit for name, values in self._states()}
 
     def operation(self, parted: list[str]) -> tuple[str, str]:
-        """Which operation made the difference, and the program's line for it."""
+        """Which operation made the difference, the first in the order of the program, and the program's line for it."""
         if "current" in parted:
             sources = ", ".join(e.source for e in self.graph.into(self.name, "in"))
             return "current", f"i, the sum of {sources}"
         fire = self.program.fire
-        spiked = "spike" in parted and self.program.emit.kind != "state"
-        if spiked and fire is not None and (parted == ["spike"] or self._same_membrane()):
+        spiked = "spike" in parted and self.program.emit.kind != "state" and fire is not None
+        # A spike that only one of the two sends also changes what on_fire sets: that is not where they part.
+        names = [name for name in self._in_order() if (self._brought(name) if spiked else f"{STATE}{name}" in parted)]
+        if names:
+            lines = [a for a in (*self.program.on_fire, *self.program.body) if a.target == names[0]]
+            return f"{STATE}{names[0]}", str(lines[-1]) if lines else names[0]
+        if spiked and fire is not None:
             return "spike", f"{fire.left} {'>' if fire.op == 'gt' else '>='} {fire.right}"
-        name = parted[0].removeprefix(STATE)
-        if parted[0] == "spike":
-            return "spike", str(self.program.emit.value or "emission")
-        lines = [a for a in (*self.program.body, *self.program.on_fire) if a.target == name]
-        return parted[0], str(lines[-1]) if lines else name
+        return "spike", str(self.program.emit.value or "emission")
 
-    def _same_membrane(self) -> bool:
-        """Whether both executors brought the same states to the comparison: then the comparison itself parted them.
+    def _in_order(self) -> list[str]:
+        """States in the order in which the body finishes them; those that only ``on_fire`` sets come last."""
+        last = {a.target: k for k, a in enumerate(self.program.body)}
+        return sorted(self.program.state_names, key=lambda name: last.get(name, len(last)))
 
-        A silent neuron's recorded states are those; the reference's are computed again where it fired.
+    def _brought(self, name: str) -> bool:
+        """Whether two executors, of which one fired, brought different values of a state to the comparison.
+
+        What ``on_fire`` does not set is recorded as it was. A silent neuron's recorded states are those before firing;
+        the reference's are computed again where it fired. If the other one fired, what it held is not known.
         """
-        silent = [side for side in (0, 1) if self._recorded(side) is not None]
-        if len(silent) != 1:
+        x, y = self.pairs.get(f"{STATE}{name}", (None, None))
+        if x is None or y is None:
             return False
-        recorded = self._recorded(silent[0]) or {}
-        if self.before is None:  # integers: the comparison, as far as anybody can see
-            return True
-        return all(recorded[name] == self.before[name] for name in recorded)
+        if all(a.target != name for a in self.program.on_fire):
+            return bool(different(x[self.at], y[self.at]))
+        silent = self._recorded(1)
+        return silent is not None and self.before is not None and silent[name] != self.before[name]
 
     def distance(self) -> float | None:
         """Left minus right side of the reference's comparison."""

@@ -283,7 +283,7 @@ def test_the_current_wraps_and_the_membrane_saturates_as_lava_has_it(beta_syn: f
 
 
 def test_random_networks_in_floats(examples: Callable[[int, int], int]) -> None:
-    agreed = 0
+    agreed, refused = 0, []
     for seed in range(100, 100 + examples(12, 200)):
         rng = np.random.default_rng(seed)
         graph = random_graph(rng, "small", pools=("sum", "avg"))
@@ -291,11 +291,12 @@ def test_random_networks_in_floats(examples: Callable[[int, int], int]) -> None:
         try:
             network_of(graph, fixed=False)
         except UnsupportedNode as error:
-            assert error.executor == "retiming"
+            refused.append(error.executor)
             continue
         agree_float(graph, x)
         agreed += 1
     assert agreed >= examples(8, 120)
+    assert set(refused) <= {"retiming"}
 
 
 def test_random_networks_in_integers(examples: Callable[[int, int], int]) -> None:
@@ -352,5 +353,5 @@ def test_a_node_without_counterpart_is_refused_by_name() -> None:
     with pytest.raises(UnsupportedNode, match="'n': Input 'x' enters it without weights"):
         quantise(bare)
     gain = chain({"x": Input((3,)), "w": Linear(weights(71, 3, 3)), "n": neuron(IF(gain=2.0), 3), "y": Output()})
-    with pytest.raises(UnsupportedNode, match="node 'n'.*gain 1"):
+    with pytest.raises(UnsupportedNode, match=r"node 'n'.*gain 1"):
         quantise(gain)

@@ -101,13 +101,13 @@ def test_a_truncated_or_foreign_bundle_is_one_readable_error(tmp_path: Path) -> 
     (bundle / "graph.json").write_text('{"format": 1}')
     with pytest.raises(FileFormatError, match="processes"):
         load_bundle(bundle)
-    with pytest.raises(FileFormatError, match="'graph.json' is missing"):
+    with pytest.raises(FileFormatError, match=r"'graph.json' is missing"):
         load_bundle(tmp_path / "nowhere")
 
 
 def test_the_runner_stands_alone(tmp_path: Path) -> None:
     """Run as a user would, with Lava's Python and nothing of this package."""
-    bundle = export_lava(net(), tmp_path / "bundle")
+    export_lava(net(), tmp_path / "bundle")
     x = np.ones((5, 4, 4), np.uint8)
     np.savez(tmp_path / "in.npz", x=x)
     command = [str(find_environment()), "-I", "-c", _AS_SCRIPT, "bundle", "--input", "in.npz", "--output", "out.npz"]
@@ -162,7 +162,7 @@ def test_inputs_that_do_not_fit_are_named(tmp_path: Path) -> None:
     bundle = export_lava(net(), tmp_path / "bundle")
     with pytest.raises(ExecutorFailure, match=r"input 'x' has shape \[6, 1, 5\]"):
         run_bundle(bundle, np.zeros((6, 1, 5)))
-    with pytest.raises(ExecutorFailure, match="the input file has no array 'x'|nothing to run"):
+    with pytest.raises(ExecutorFailure, match=r"the input file has no array 'x'|nothing to run"):
         run_bundle(bundle, {"z": np.zeros((6, 1, 4))})
 
 
@@ -172,7 +172,7 @@ def test_a_missing_environment_says_how_to_get_it(tmp_path: Path, monkeypatch: p
     with pytest.raises(ExecutorUnavailable, match=r"python3.10 -m venv .venv-lava .*lava-nc==0.10.0.*NEUROACCEL_LAVA"):
         find_environment()
     monkeypatch.setenv(places.VARIABLE, str(tmp_path / "python"))
-    with pytest.raises(ExecutorUnavailable, match="which is no Python 3.10 with lava-nc"):
+    with pytest.raises(ExecutorUnavailable, match=r"which is no Python 3.10 with lava-nc"):
         find_environment()
     with pytest.raises(ExecutorUnavailable, match="does not start"):
         run_bundle(export_lava(net(), tmp_path / "bundle"), np.zeros((2, 1, 4)), python=tmp_path / "python")
@@ -182,7 +182,7 @@ def test_a_missing_python_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("PYENV_ROOT", raising=False)
-    with pytest.raises(ExecutorUnavailable, match="no Python 3.10, which Lava needs; install it"):
+    with pytest.raises(ExecutorUnavailable, match=r"no Python 3.10, which Lava needs; install it"):
         places.make_environment(tmp_path / "new")
     assert not (tmp_path / "new").exists()
 

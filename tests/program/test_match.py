@@ -8,14 +8,14 @@ import pytest
 
 from neuroaccel.errors import ProgramError
 from neuroaccel.program import ALIF, IF, LI, LIF, Assign, CubaLIF, GradedLIF, NeuronSpec, match, program_of
-from neuroaccel.program.match import _all
+from neuroaccel.program.match import known
 
 
 def test_every_constructor_and_option_is_told_apart() -> None:
-    everything = list(_all())
+    everything = list(known())
     assert len({program_of(k.name, k.options).key for k in everything}) == len(everything) > 200
-    for known in everything:
-        assert match(program_of(known.name, known.options)) == known
+    for entry in everything:
+        assert match(program_of(entry.name, entry.options)) == entry
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def population(spec: NeuronSpec, *shape: int) -> Neuron:
 
 def conv_network(spec: NeuronSpec | None = None) -> Graph:
     """Conv – LIF – SumPool – Linear – LIF – spike count: what every executor can hold."""
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(52)
     spec = spec or LIF(beta=0.9, threshold=1.0)
     return chain(
         {
@@ -51,7 +51,7 @@ def conv_network(spec: NeuronSpec | None = None) -> Graph:
             "first": population(spec, 3, 6, 6),
             "pool": SumPool2d((2, 2), (2, 2)),
             "flat": Flatten(),
-            "dense": Linear(grid_weights(rng, 4, 27), grid=WeightGrid(Q)),
+            "dense": Linear(grid_weights(rng, 4, 27) - grid_weights(rng, 4, 27), grid=WeightGrid(Q)),
             "second": population(spec, 4),
             "count": Readout("spike_count"),
             "class": Output(),

@@ -13,6 +13,7 @@ from neuroaccel.errors import FileFormatError
 from neuroaccel.graph import save_graph, sha256
 from neuroaccel.hardware.lava import export_lava
 from neuroaccel.hardware.nir import export_nir
+from neuroaccel.program import LIF
 from neuroaccel.verify import check_artifact, compare_graphs, table, verify
 from tests.verify.networks import Q, changed, conv_network, events, nudged, with_threshold
 
@@ -95,6 +96,21 @@ def test_one_unit_in_a_model_file_is_found(tmp_path: Path) -> None:
     assert found.spikes.divergence is not None
     assert found.spikes.divergence.node == "first"
     assert found.spikes.divergence.index[0] == 1
+
+
+def test_an_export_that_folds_r_may_change_bits_and_says_so(tmp_path: Path) -> None:
+    graph = conv_network(LIF(beta=0.9, threshold=1.0, gain=0.3))
+    folded = export_nir(graph, tmp_path / "folded.nir", fold_r=True)
+    found = check_artifact(graph, folded, events(graph))
+    assert (found.status, found.differences) == ("ok", ())
+    assert found.spikes is not None
+    assert found.spikes.currents_differing > 0
+    assert found.reason.startswith("exported as an approximation")
+    exact = check_artifact(graph, export_nir(graph, tmp_path / "exact.nir"), events(graph))
+    assert (exact.status, exact.reason) == ("ok", "")
+    with h5py.File(folded, "r+") as stream:
+        stream["node/nodes/dense/weight"][2, 7] += np.float32(2.0**-Q)
+    assert check_artifact(graph, folded, events(graph)).status == "differs"
 
 
 def test_without_input_only_arrays_are_compared(tmp_path: Path) -> None:

@@ -98,11 +98,10 @@ def test_the_distance_of_an_adaptive_neuron_is_to_its_own_threshold() -> None:
     specs = [ALIF(0.5, 0.5, rho=0.75, kappa=k) for k in (0.25, 0.375)]
     graph, other = (one_layer(spec, [[0.75]]) for spec in specs)
     found = part_at(graph, other, x)
-    trace = engine_trace(graph, {"x": x}, "float32")
-    assert found.operation.startswith("state ")
-    assert found.tick == int(np.argmax(trace.spikes["layer"].ravel() != 0))
-    assert found.distance is not None
-    assert found.distance > 0  # it fired in this tick, and what it adds to its threshold differs
+    # Both fire at tick 0 (0.75 > 0.5). At tick 1 v = 0.75 still, the thresholds are 0.5 + 0.75·κ.
+    assert (found.tick, found.operation, found.expression) == (1, "state level", "level = add(k, threshold)")
+    assert (found.expected, found.found) == (0.5 + 0.75 * 0.25, 0.5 + 0.75 * 0.375)
+    assert found.distance == 0.75 - found.expected
 
 
 def test_integers_part_with_a_distance_too() -> None:
@@ -114,6 +113,14 @@ def test_integers_part_with_a_distance_too() -> None:
     assert (found.tick, found.index, found.operation, found.found) == (0, (0,), "spike", 1)
     assert found.distance is not None
     assert -float(threshold) / 2 < found.distance < 0
+
+
+def test_a_body_that_parts_is_not_blamed_on_the_comparison_that_follows() -> None:
+    """0.5·0.75 + 0.75 fires; with a decay of 0.25 the same neuron stays silent."""
+    graph, other = (one_layer(LIF(beta=b, threshold=1.0), [[0.75]]) for b in (0.5, 0.25))
+    found = part_at(graph, other, np.ones((3, 1, 1), np.float32))
+    assert (found.tick, found.operation, found.expression) == (1, "state v", "v = add(v, i)")
+    assert (found.expected, found.found, found.distance) == (0.0, 0.9375, 0.125)
 
 
 def test_the_earliest_tick_comes_before_the_earliest_node() -> None:

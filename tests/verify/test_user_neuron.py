@@ -101,11 +101,11 @@ def test_the_ledger_counts_it_and_both_executors_count_the_same(net: Network, x:
     for name, column in books[0].columns.items():
         for key, values in column.items():
             np.testing.assert_array_equal(values, books[1].columns[name][key], err_msg=f"{name}, {key}")
-    neurons = [name for name in graph.of_type(NeuronNode)]
+    neurons = graph.of_type(NeuronNode)
     assert all(books[0].columns[name]["spikes"].sum() > 0 for name in neurons)
     node = graph.nodes[neurons[0]]
     assert isinstance(node, NeuronNode)
     operations = node.program.operations()
     assert (operations["mul"], operations["select"], operations["compare"]) == (4, 1, 1)
-    report = ledger.energy(books[0], "cmos45")
-    assert "Resonator" in ledger.format_table(report) or report.to_json()
+    text = ledger.format_table(ledger.energy(books[0], "cmos45"))
+    assert all(name in text for name in neurons)

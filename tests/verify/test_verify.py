@@ -1,4 +1,4 @@
-"""Executors side by side: agreement, refusal, absence, requirements, closeness, accuracy, and both forms of the report."""
+"""Executors side by side: agreement, refusal, absence, requirements, closeness, accuracy, and the report's forms."""
 
 from __future__ import annotations
 
@@ -161,7 +161,8 @@ def test_a_node_that_the_engine_cannot_hold_is_refused_by_all() -> None:
 
 def test_an_integer_graph_is_verified_in_its_own_arithmetic() -> None:
     graph = GRAPHS["integer_core"]()
-    report = verify(graph, events(graph, rate=0.5), executors=("torch", "engine"))
+    x = events(graph, rate=0.5) * np.float32(20)  # analog values on a grid
+    report = verify(graph, x, executors=("torch", "engine"))
     row = report.executor("engine")
     assert (row.arithmetic, row.against, row.status, row.differing) == ("integer", "engine integer", "ok", 0)
     assert row.spikes

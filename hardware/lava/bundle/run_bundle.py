@@ -20,7 +20,7 @@ import time
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # one operating system process per node: more threads only fight
 
-import numpy as np
+import numpy as np  # noqa: E402
 
 FORMAT = 1
 CHILD_FAILED, TIMED_OUT = 3, 4
@@ -155,26 +155,36 @@ def end_with(code, message):
     os._exit(code)
 
 
-def watch(folder, seconds, done):
-    """In a thread: end the run when a process has failed or the time is over."""
-    stop = None if seconds is None else time.monotonic() + seconds
-    seen = 0
-    while not done.wait(0.1):
-        reports = sorted(name for name in os.listdir(folder) if not name.endswith(".part"))
-        if reports:
-            texts = []
-            for name in reports:
-                with open(os.path.join(folder, name), encoding="utf-8") as stream:
-                    texts.append(stream.read())
-            end_with(CHILD_FAILED, "\n".join(texts))
-        alive = len(multiprocessing.active_children())
-        if alive < seen and not done.wait(1.0):  # a failing child reports before it ends: read that first
-            if not os.listdir(folder):
+class Watch(threading.Thread):
+    """Ends the run when a process has failed or died, or when the time is over: Lava itself would wait for ever."""
+
+    def __init__(self, folder, seconds):
+        super().__init__(daemon=True)
+        self.folder, self.seconds = folder, seconds
+        self.expected = 0  # children that must be alive
+        self.done = threading.Event()
+
+    def reports(self):
+        return sorted(name for name in os.listdir(self.folder) if not name.endswith(".part"))
+
+    def missing(self):
+        return len(multiprocessing.active_children()) < self.expected
+
+    def run(self):
+        stop = None if self.seconds is None else time.monotonic() + self.seconds
+        while not self.done.wait(0.1):
+            # A child that fails reports before it ends: look for its report once more before calling it dead.
+            silent = self.missing() and not self.reports()
+            if silent and not self.done.wait(1.0) and self.missing() and not self.reports():
                 end_with(CHILD_FAILED, "a Lava process ended without a word (killed, or out of memory)")
-            continue
-        seen = max(seen, alive)
-        if stop is not None and time.monotonic() > stop:
-            end_with(TIMED_OUT, f"no result after {seconds:g} seconds")
+            if names := self.reports():
+                texts = []
+                for name in names:
+                    with open(os.path.join(self.folder, name), encoding="utf-8") as stream:
+                        texts.append(stream.read())
+                end_with(CHILD_FAILED, "\n".join(texts))
+            if stop is not None and time.monotonic() > stop:
+                end_with(TIMED_OUT, f"no result after {self.seconds:g} seconds")
 
 
 def collect(network, records, ticks, count):
@@ -219,14 +229,17 @@ def run(folder, data, samples=None, seconds=None):
         for use in ("records", "errors"):
             window[use] = os.path.join(scratch, use)
             os.mkdir(window[use])
-        done = threading.Event()
-        threading.Thread(target=watch, args=(window["errors"], seconds, done), daemon=True).start()
+        watch = Watch(window["errors"], seconds)
+        watch.start()
         made = build(network, arrays, flat_input(network, data, samples, period), period, window)
         tag = "fixed_pt" if network["model"] == "fixed" else "floating_pt"
         for name in components(network):
-            made[name].run(condition=RunSteps(num_steps=period * count), run_cfg=Loihi2SimCfg(select_tag=tag))
-            done.set()
+            made[name].create_runtime(run_cfg=Loihi2SimCfg(select_tag=tag))
+            watch.expected = len(multiprocessing.active_children())
+            made[name].run(condition=RunSteps(num_steps=period * count))
+            watch.expected = 0
             made[name].stop()
+        watch.done.set()
         return collect(network, window["records"], ticks, count)
 
 

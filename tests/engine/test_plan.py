@@ -1,0 +1,110 @@
+"""What the engine refuses, and when."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from neuroaccel import engine
+from neuroaccel.engine.plan import REASONS
+from neuroaccel.errors import GraphError, UnsupportedNode
+from neuroaccel.graph import (
+    Attention,
+    Dendrite,
+    Edge,
+    Graph,
+    Input,
+    Keep,
+    LayerNorm,
+    Linear,
+    Memory,
+    Node,
+    Output,
+    Plastic,
+    Scope,
+    Softmax,
+    WeightGrid,
+    Window,
+    chain,
+)
+from tests.random_graphs import random_graph
+
+EYE = np.eye(4, dtype=np.float32)
+INNER = chain({"in": Input((4,)), "y": Output()})
+ALONE: dict[str, Node] = {
+    "Scope": Scope(INNER, 2),
+    "Window": Window(2, 1),
+    "Memory": Memory(3),
+    "Dendrite": Dendrite(EYE, EYE),
+    "LayerNorm": LayerNorm(np.ones(4, np.float32), np.zeros(4, np.float32)),
+    "Softmax": Softmax(),
+}
+
+
+def refused(graph: Graph, name: str) -> None:
+    """The node, and it alone, is refused: by refusals, and before a run looks at its input."""
+    graph.validate()
+    for arithmetic in ("float32", "float64"):
+        reasons = engine.refusals(graph, arithmetic)  # type: ignore[arg-type]
+        assert list(reasons) == [name]
+        with pytest.raises(UnsupportedNode, match=f"engine cannot hold node '{name}'") as caught:
+            engine.run(graph, "no input at all", arithmetic=arithmetic)  # type: ignore[arg-type]
+        assert (caught.value.node, caught.value.executor, caught.value.reason) == (name, "engine", reasons[name])
+        assert "executor" in reasons[name]  # which one to use instead
+
+
+@pytest.mark.parametrize("kind", list(ALONE))
+def test_a_node_without_a_kernel_is_refused(kind: str) -> None:
+    refused(chain({"x": Input((4,)), "node": ALONE[kind], "y": Output()}), "node")
+
+
+def test_weights_that_learn_are_refused() -> None:
+    nodes: dict[str, Node] = {
+        "x": Input((4,)),
+        "reward": Input((1,)),
+        "target": Input((4,)),
+        "w": Linear(EYE, grid=WeightGrid(0), plastic=Plastic(0.9, 0.1, 1.0)),
+        "y": Output(),
+    }
+    edges = (Edge("x", "w"), Edge("reward", "w", "third"), Edge("target", "w", "post"), Edge("w", "y"))
+    refused(Graph(nodes, edges), "w")
+
+
+def test_attention_and_keep_are_refused() -> None:
+    nodes: dict[str, Node] = {
+        "q": Input((4,)),
+        "k": Input((3, 4)),
+        "v": Input((3, 4)),
+        "a": Attention(2),
+        "y": Output(),
+    }
+    refused(Graph(nodes, (*(Edge(p, "a", p) for p in "qkv"), Edge("a", "y"))), "a")
+    nodes = {"x": Input((4,)), "mask": Input((1,)), "keep": Keep(), "y": Output()}
+    edges = (Edge("x", "keep"), Edge("mask", "keep", "mask"), Edge("keep", "y"))
+    refused(Graph(nodes, edges), "keep")
+
+
+def test_every_refused_kind_is_tried_here() -> None:
+    tried = {type(node) for node in ALONE.values()} | {Attention, Keep}
+    assert set(REASONS) <= tried
+
+
+def test_what_runs_has_no_refusals() -> None:
+    for seed in range(5):
+        graph = random_graph(np.random.default_rng(seed))
+        assert engine.refusals(graph) == {}
+
+
+def test_all_refusals_are_given_at_once() -> None:
+    nodes: dict[str, Node] = {"x": Input((4,)), "d": Dendrite(EYE, EYE), "s": Softmax(), "y": Output()}
+    assert set(engine.refusals(chain(nodes))) == {"d", "s"}
+
+
+def test_a_graph_that_does_not_validate_is_refused_as_such() -> None:
+    graph = chain({"x": Input((3,)), "w": Linear(EYE), "y": Output()})
+    with pytest.raises(GraphError):
+        engine.run(graph, np.zeros((1, 1, 3)))
+    good = dataclasses.replace(graph, nodes={**graph.nodes, "x": Input((4,))})
+    assert engine.run(good, np.ones((1, 1, 4))).trace.outputs["y"].tolist() == [[[1, 1, 1, 1]]]
