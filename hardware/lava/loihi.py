@@ -133,7 +133,7 @@ class Layer:
 
     Arguments:
         scale: integer weight per real weight; a membrane's integer is 64·scale times its real value.
-        limited_by: what set the scale: weights, bias, threshold, reset or leak.
+        limited_by: what set the scale: weights, bias, threshold, reset, leak, or nothing (all are 0).
         weight_change: largest distance that a weight or bias moved, in real units.
         threshold_change: the same for the threshold.
         decay_change: the same for a decay per tick.
@@ -236,7 +236,7 @@ def _quantise_layer(graph: Graph, name: str, synapses: Mapping[str, int], nodes:
         )
     values = {k: v.astype(np.float64) for k, v in resolve(node.program, node.parameters).items()}
     layers = [graph.nodes[s] for s in synapses]
-    scale, limited_by = _scale(name, layers, values, found)
+    scale, limited_by = _scale(layers, values, found)
     weight_change, largest = 0.0, 0
     signals = infer(graph)
     for synapse, layer in zip(synapses, layers, strict=True):
@@ -262,7 +262,7 @@ def _quantise_layer(graph: Graph, name: str, synapses: Mapping[str, int], nodes:
     return Layer(scale, limited_by, weight_change, changes["threshold"], changes["decay"], largest)
 
 
-def _scale(name: str, layers: list[Node], values: Mapping[str, NDArray[Any]], found: Found) -> tuple[float, str]:
+def _scale(layers: list[Node], values: Mapping[str, NDArray[Any]], found: Found) -> tuple[float, str]:
     """The largest scale at which nothing clips, and what set it."""
     most: dict[str, float] = {}
 
@@ -282,7 +282,7 @@ def _scale(name: str, layers: list[Node], values: Mapping[str, NDArray[Any]], fo
     if found.leak:
         bound("leak", LARGEST_LEAK / (1 << SHIFT), values["c"])
     if not most:
-        raise _clip(name, "every weight", 0.0, "at least one other weight is needed to choose its scale")
+        return 1.0, "nothing"
     limited_by = min(most, key=lambda k: most[k])
     return most[limited_by], limited_by
 

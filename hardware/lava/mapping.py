@@ -42,8 +42,8 @@ from neuroaccel.graph import (
 )
 from neuroaccel.graph.nodes import Pool2d
 from neuroaccel.graph.retime import pipelined, schedule
-from neuroaccel.hardware.lava.loihi import SYNAPSE, arithmetic, mantissas, quantise
-from neuroaccel.hardware.lava.match import find, find_integer
+from neuroaccel.hardware.lava.loihi import SYNAPSE, quantise
+from neuroaccel.hardware.lava.stock import stock_fixed, stock_float
 from neuroaccel.program import Fixed, resolve
 
 FORMAT = 1
@@ -269,7 +269,7 @@ class _Draft:
         }
         if self.fixed and node.arithmetic is None:
             raise UnsupportedNode(name, WHO, "it has no integer arithmetic; quantise the float graph")
-        stock = self.stock_fixed(node) if self.fixed else self.stock_float(node)
+        stock = stock_fixed(node) if self.fixed else stock_float(node)
         if stock is not None:
             found, arrays = stock
             self.add(name, "lif", node.shape, **common, **found, arrays=arrays)
@@ -290,51 +290,6 @@ class _Draft:
         flat = {k: v.reshape(-1) if v.ndim else v for k, v in values.items()}
         program = node.program.to_json()
         self.add(name, "program", node.shape, **common, program=program, integer=integer, arrays=flat)
-
-    def stock_float(self, node: Neuron) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """Lava's own LIF in float64, where it computes exactly what the program says."""
-        found = find(node.program)
-        if found is None or not found.stock:
-            return None
-        values = {k: v.astype(np.float64) for k, v in resolve(node.program, node.parameters).items()}
-        scalar = {k: _uniform(values[k]) for k in ("beta", "beta_syn", "threshold") if k in values}
-        if None in scalar.values():
-            return None
-        dv = 1.0 - float(scalar.get("beta") or 0.0) if found.kind != "IF" else 0.0
-        du = 1.0 - float(scalar["beta_syn"] or 0.0) if found.kind == "CubaLIF" else 1.0
-        kept = ((dv, float(scalar.get("beta", 1.0) or 0.0)), (du, float(scalar.get("beta_syn", 0.0) or 0.0)))
-        if any(1.0 - lost != beta for lost, beta in kept):
-            return None  # a beta below 2^-29 does not survive 1 − (1 − β)
-        threshold = float(scalar["threshold"] or 0.0)
-        vth = float(np.nextafter(threshold, -np.inf)) if found.tie == "ge" else threshold
-        out = {"du": du, "dv": dv, "vth": vth, "bias_exp": 0, "tie": found.tie, "threshold": threshold}
-        arrays = {}
-        if found.leak:
-            arrays["bias_mant"] = np.broadcast_to(values["c"], node.shape).reshape(-1)
-        return out, arrays
-
-    def stock_fixed(self, node: Neuron) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """Lava's bit-accurate LIF, where the program is Loihi's with one decay and one threshold per layer."""
-        found = find_integer(node.program)
-        if found is None or not found.stock or found.tie != "gt" or node.arithmetic != arithmetic(node.program):
-            return None
-        values = {k: np.asarray(v, np.float64) for k, v in node.parameters.items()}
-        scalar = {k: _uniform(v) for k, v in values.items() if k != "bias"}
-        if None in scalar.values() or float(scalar["threshold"] or 0.0) % 64:
-            return None
-        dv = 4096 - round(4096 * float(scalar["decay_v"] or 0.0))
-        du = 4095 - round(4096 * float(scalar["decay_u"] or 0.0)) if found.kind == "CubaLIF" else 4095
-        if not (0 <= dv <= 4095 and 0 <= du <= 4095):
-            return None
-        vth = round(float(scalar["threshold"] or 0.0)) // 64
-        out: dict[str, Any] = {"du": du, "dv": dv, "vth": vth, "bias_exp": 0, "tie": "gt", "threshold": vth * 64}
-        arrays = {}
-        if found.leak:
-            mantissa, out["bias_exp"], value = mantissas(values["bias"])
-            if np.any(value != values["bias"]):
-                return None
-            arrays["bias_mant"] = np.broadcast_to(mantissa, node.shape).reshape(-1).astype(np.int32)
-        return out, arrays
 
     def relay(self, name: str, node: Node) -> None:
         """Select and pools: which entries of what arrives make each value."""
@@ -398,12 +353,6 @@ class _Draft:
 
 def _fixed(fixed: Fixed) -> dict[str, Any]:
     return asdict(fixed)
-
-
-def _uniform(value: NDArray[Any]) -> float | None:
-    """The one value of an array, None if it holds several."""
-    first = value.reshape(-1)[0]
-    return float(first) if np.all(value == first) else None
 
 
 def _windows(flat: NDArray[np.int64], node: Pool2d, shape: tuple[int, ...]) -> NDArray[np.int64]:

@@ -105,17 +105,18 @@ def run_bundle(
         command += ["--input", str(given), "--output", str(result), "--timeout", str(timeout_s)]
         if samples is not None:
             command += ["--samples", str(samples)]
-        _run(command, timeout_s)
+        _run(command, timeout_s, folder)
         if not result.is_file():
             raise ExecutorFailure(f"Lava ended without a result for {bundle}")
         with np.load(result, allow_pickle=False) as stored:
             return _trace(description, {name: stored[name] for name in stored.files})
 
 
-def _run(command: list[str], timeout_s: float) -> None:
+def _run(command: list[str], timeout_s: float, scratch: str) -> None:
     """Run in a process group of its own, which ends as a whole: Lava has one process per node."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
     environment.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+    environment["TMPDIR"] = scratch  # a runner that is ended leaves its files: they go with the folder
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words:
         try:
             child = subprocess.Popen(

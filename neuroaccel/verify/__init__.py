@@ -12,6 +12,10 @@
 (True, [('torch', 4, 0), ('engine', 4, 0)])
 """
 
+import sys
+from types import ModuleType
+from typing import Any
+
 from neuroaccel.verify.artifacts import ArtifactReport, check_artifact, compare_graphs
 from neuroaccel.verify.certificate import Certificate, replay
 from neuroaccel.verify.compare import Comparison, compare
@@ -39,3 +43,13 @@ __all__ = [
     "torch_executor",
     "verify",
 ]
+
+
+class _Callable(ModuleType):
+    """``neuroaccel.verify`` is the function's public name and this package's as well: calling either is the same."""
+
+    def __call__(self, *args: Any, **options: Any) -> VerifyReport:
+        return verify(*args, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -282,3 +282,15 @@ def test_bad_options_are_the_users_mistake(options: dict[str, Any], message: str
 def test_bad_inputs_are_the_users_mistake(x: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         verify(conv_network(), x, executors=("torch",))
+
+
+def test_the_public_name_is_the_function_however_it_was_imported() -> None:
+    import neuroaccel
+
+    graph = conv_network()
+    x = events(graph, samples=1)
+    for _ in range(2):  # the first access imports the package of the same name
+        assert neuroaccel.verify(graph, x, executors=("engine",)).ok
+    from neuroaccel import verify as public
+
+    assert public(graph, x, executors=("engine",)).ok

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # one operating system process per node: more threads only fight
@@ -167,6 +168,14 @@ class Watch(threading.Thread):
     def reports(self):
         return sorted(name for name in os.listdir(self.folder) if not name.endswith(".part"))
 
+    def end_if_reported(self):
+        texts = []
+        for name in self.reports():
+            with open(os.path.join(self.folder, name), encoding="utf-8") as stream:
+                texts.append(stream.read())
+        if texts:
+            end_with(CHILD_FAILED, "\n".join(texts))
+
     def missing(self):
         return len(multiprocessing.active_children()) < self.expected
 
@@ -177,12 +186,7 @@ class Watch(threading.Thread):
             silent = self.missing() and not self.reports()
             if silent and not self.done.wait(1.0) and self.missing() and not self.reports():
                 end_with(CHILD_FAILED, "a Lava process ended without a word (killed, or out of memory)")
-            if names := self.reports():
-                texts = []
-                for name in names:
-                    with open(os.path.join(self.folder, name), encoding="utf-8") as stream:
-                        texts.append(stream.read())
-                end_with(CHILD_FAILED, "\n".join(texts))
+            self.end_if_reported()
             if stop is not None and time.monotonic() > stop:
                 end_with(TIMED_OUT, f"no result after {self.seconds:g} seconds")
 
@@ -231,14 +235,18 @@ def run(folder, data, samples=None, seconds=None):
             os.mkdir(window[use])
         watch = Watch(window["errors"], seconds)
         watch.start()
-        made = build(network, arrays, flat_input(network, data, samples, period), period, window)
-        tag = "fixed_pt" if network["model"] == "fixed" else "floating_pt"
-        for name in components(network):
-            made[name].create_runtime(run_cfg=Loihi2SimCfg(select_tag=tag))
-            watch.expected = len(multiprocessing.active_children())
-            made[name].run(condition=RunSteps(num_steps=period * count))
-            watch.expected = 0
-            made[name].stop()
+        try:
+            made = build(network, arrays, flat_input(network, data, samples, period), period, window)
+            tag = "fixed_pt" if network["model"] == "fixed" else "floating_pt"
+            for name in components(network):
+                made[name].create_runtime(run_cfg=Loihi2SimCfg(select_tag=tag))
+                watch.expected = len(multiprocessing.active_children())
+                made[name].run(condition=RunSteps(num_steps=period * count))
+                watch.expected = 0
+                made[name].stop()
+        except Exception:  # noqa: BLE001  (ends the run: Lava's exit handlers would wait for the other processes)
+            watch.end_if_reported()
+            end_with(CHILD_FAILED, traceback.format_exc())
         watch.done.set()
         return collect(network, window["records"], ticks, count)
 

@@ -1,0 +1,182 @@
+"""Every node type × executor passes conformance or is refused by name; the README holds the table found here.
+
+NEUROACCEL_WRITE_README=1 .venv/bin/pytest tests/verify/test_support.py      writes the table anew
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neuroaccel.graph import Edge, Graph, Input, Output, chain, infer
+from neuroaccel.graph import nodes as n
+from neuroaccel.program import ALIF, IF, LI, LIF, CubaLIF, GradedLIF, NeuronSpec
+from neuroaccel.verify import verify
+from tests.graphs import GRAPHS
+
+README = Path(__file__).parents[2] / "README.md"
+BEGIN, END = "<!-- support table -->", "<!-- end of support table -->"
+EXECUTORS = ("torch", "engine", "nir", "lava-float", "lava-fixed")
+CONCRETE = sorted(
+    t.__name__
+    for t in vars(n).values()
+    if isinstance(t, type) and issubclass(t, n.Node) and t not in (n.Node, n.Synapse, n.Pool2d)
+)
+LATER = {  # no executor runs these yet: the graph of the method that needs each stands for it
+    "Attention": "decision_block",
+    "Dendrite": "dendritic_net",
+    "Keep": "kept_tokens",
+    "LayerNorm": "decision_block_softmax",
+    "Memory": "decision_block",
+    "Scope": "decision_block",
+    "Softmax": "decision_block_softmax",
+    "Window": "frequency_tokens",
+}
+
+
+def weights(*shape: int, seed: int = 0) -> np.ndarray:
+    return (np.random.default_rng(seed).integers(-16, 25, shape) / 32).astype(np.float32)
+
+
+GRID = n.WeightGrid(5)
+
+
+def population(spec: NeuronSpec, *shape: int) -> n.Neuron:
+    return n.Neuron(spec.program, {k: np.float32(v) for k, v in spec.values.items()}, shape)
+
+
+def linear(out: int, inputs: int, seed: int = 0) -> n.Linear:
+    return n.Linear(weights(out, inputs, seed=seed), weights(out, seed=seed + 1), GRID)
+
+
+def conv2d(out: int, inputs: int, kernel: int = 3) -> n.Conv2d:
+    return n.Conv2d(weights(out, inputs, kernel, kernel), None, GRID, padding=(1, 1))
+
+
+def vector(**layers: n.Node) -> Graph:
+    return chain({"x": Input((6,)), **layers, "y": Output()}, dt=0.001)
+
+
+def image(**layers: n.Node) -> Graph:
+    return chain({"x": Input((2, 6, 6)), **layers, "y": Output()}, dt=0.001)
+
+
+def then(shape: int) -> dict[str, n.Node]:
+    return {"w": linear(4, shape, seed=7), "n": population(LIF(), 4)}
+
+
+def two_paths(join: n.Node, port: str = "in") -> Graph:
+    nodes: dict[str, n.Node] = {"x": Input((6,))}
+    for side in "ab":
+        nodes |= {f"w{side}": linear(6, 6, seed=ord(side)), f"n{side}": population(LIF(), 6)}
+    nodes |= {"join": join, **then(6), "y": Output()}
+    edges = ["x wa", "x wb", "wa na", "wb nb", "na join", "join w", "w n", "n y"]
+    return Graph(nodes, (*(Edge(*e.split()) for e in edges), Edge("nb", "join", port)), dt=0.001)
+
+
+CASES: dict[str, Graph] = {
+    "Input": vector(**then(6)),
+    "Output": vector(**then(6)),
+    "Linear": vector(**then(6)),
+    "Conv1d": chain(
+        {
+            "x": Input((2, 8)),
+            "c": n.Conv1d(weights(3, 2, 3), None, GRID, padding=1),
+            "n": population(LIF(), 3, 8),
+            "y": Output(),
+        },
+        dt=0.001,
+    ),
+    "Conv2d": image(c=conv2d(3, 2), n=population(LIF(), 3, 6, 6)),
+    "SumPool2d": image(p=n.SumPool2d((2, 2), (2, 2)), c=conv2d(3, 2), n=population(LIF(), 3, 3, 3)),
+    "AvgPool2d": image(p=n.AvgPool2d((2, 2), (2, 2)), c=conv2d(3, 2), n=population(LIF(), 3, 3, 3)),
+    "MaxPool2d": image(p=n.MaxPool2d((2, 2), (2, 2)), c=conv2d(3, 2), n=population(LIF(), 3, 3, 3)),
+    "Flatten": image(f=n.Flatten(), **then(72)),
+    "Reshape": image(r=n.Reshape((72,)), **then(72)),
+    "Select": vector(s=n.Select((4, 1, 0)), **then(3)),
+    "Delay": vector(d=n.Delay(np.int32(2)), **then(6)),
+    "Add": two_paths(n.Add()),
+    "Multiply": two_paths(n.Multiply(), "gate"),
+    "Probe": vector(w=linear(4, 6), n=population(LIF(), 4), p=n.Probe()),
+    "Readout": vector(w=linear(4, 6), n=population(LIF(), 4), r=n.Readout()),
+    "Table": vector(t=n.Table(np.array([0.0, 1.0], np.float32)), **then(6)),
+    "Constant": Graph(
+        {"x": Input((6,)), "w": linear(4, 6), "k": n.Constant(weights(4)), "n": population(LIF(), 4), "y": Output()},
+        (Edge("x", "w"), Edge("w", "n"), Edge("k", "n"), Edge("n", "y")),
+        dt=0.001,
+    ),
+}
+NEURONS: dict[str, NeuronSpec] = {
+    "Neuron IF": IF(),
+    "Neuron LIF": LIF(),
+    "Neuron LIF, ≥": LIF(tie="ge"),
+    "Neuron LIF, subtractive": LIF(reset="subtract"),
+    "Neuron LIF, reset to a value": LIF(reset="to_value", v_reset=0.25),
+    "Neuron LIF, leak potential": LIF(v_leak=0.5),
+    "Neuron LIF, euler": LIF(form="euler", rate=0.25),
+    "Neuron CubaLIF": CubaLIF(),
+    "Neuron LI": LI(),
+    "Neuron ALIF": ALIF(),
+    "Neuron GradedLIF": GradedLIF(),
+}
+CASES |= {name: vector(w=linear(4, 6), n=population(spec, 4)) for name, spec in NEURONS.items()}
+CASES["recurrent edge"] = Graph(
+    {"x": Input((6,)), "w": linear(4, 6), "n": population(LIF(), 4), "back": linear(4, 4, seed=5), "y": Output()},
+    (Edge("x", "w"), Edge("w", "n"), Edge("n", "back", recurrent=True), Edge("back", "n"), Edge("n", "y")),
+    dt=0.001,
+)
+
+
+def cells(graph: Graph) -> dict[str, str]:
+    x = (np.random.default_rng(1).random((8, 2, *infer(graph)[graph.inputs[0]].shape)) < 0.5).astype(np.float32)
+    report = verify(graph, x, executors=EXECUTORS, lava_samples=1)
+    found = {}
+    for row in report.executors:
+        assert row.status in ("ok", "refused"), (row.name, row.status, row.reason)
+        assert row.status == "ok" or any(f"'{name}" in str(row.reason) for name in graph.nodes), row.reason
+        found[row.name] = "ok" if row.status == "ok" else "–"
+    return found
+
+
+@pytest.fixture(scope="module")
+def table() -> dict[str, dict[str, str]]:
+    return {name: cells(graph) for name, graph in CASES.items()}
+
+
+def rendered(table: dict[str, dict[str, str]]) -> str:
+    rows = {**table, **{name: dict.fromkeys(EXECUTORS, "–") for name in LATER}}
+    lines = [f"| node | {' | '.join(EXECUTORS)} |", f"|---|{'---|' * len(EXECUTORS)}"]
+    lines += [f"| {name} | {' | '.join(row[e] for e in EXECUTORS)} |" for name, row in sorted(rows.items())]
+    return "\n".join(lines)
+
+
+def test_every_node_type_has_a_row() -> None:
+    assert {*CASES, *LATER, "Neuron"} >= set(CONCRETE)
+    for name, graph in CASES.items():
+        kinds = {node.kind for node in graph.nodes.values()}
+        assert name.split()[0] in kinds or name == "recurrent edge"
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_nodes_of_methods_to_come_are_refused_by_name(name: str) -> None:
+    graph = GRAPHS[LATER[name]]()
+    graphs = [graph, *(node.graph for node in graph.nodes.values() if isinstance(node, n.Scope))]
+    assert any(node.kind == name for g in graphs for node in g.nodes.values())
+    x = {i: np.zeros((2, 1, *node.shape), np.float32) for i, node in graph.nodes.items() if isinstance(node, Input)}
+    report = verify(graph, x, executors=("torch", "nir", "lava-float", "lava-fixed"))
+    assert [row.status for row in report.executors] == ["refused"] * 4
+    assert not report.ok
+
+
+def test_the_readme_holds_this_table(table: dict[str, dict[str, str]]) -> None:
+    assert all(row["torch"] == row["engine"] == "ok" for row in table.values())
+    text = README.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    expected = f"{before}{BEGIN}\n{rendered(table)}\n{END}{after}"
+    if os.environ.get("NEUROACCEL_WRITE_README"):
+        README.write_text(expected, encoding="utf-8")
+    assert README.read_text(encoding="utf-8") == expected
