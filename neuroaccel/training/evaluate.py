@@ -65,7 +65,7 @@ def decide(final: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def evaluate(
-    graph: Graph,
+    model: Graph | Network,
     recipe: Recipe,
     *,
     split: str = "test",
@@ -73,10 +73,10 @@ def evaluate(
     batch_size: int = 64,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Run a split through a graph.
+    """Run a split through a model.
 
     Arguments:
-        graph: the model.
+        model: a graph, or a network (which runs in torch as it is).
         recipe: where the data comes from, and the scale of the loss.
         split: train, validation or test.
         executor: torch (dense, all samples of a batch at once) or engine (event by event).
@@ -87,8 +87,9 @@ def evaluate(
         The evaluation; both executors give the same one for a snapped graph.
     """
     dataset = data_module(recipe).dataset(split)
-    network = Network.from_graph(graph).eval() if executor == "torch" else None
-    output = graph.outputs[0]
+    network = model if isinstance(model, Network) else None
+    if isinstance(model, Graph) and executor == "torch":
+        network = Network.from_graph(model).eval()
     right, loss, done = 0, 0.0, 0
     while done < len(dataset):
         x, labels = dataset.batch(list(range(done, min(done + batch_size, len(dataset)))))
@@ -96,7 +97,9 @@ def evaluate(
             with torch.no_grad():
                 final = network(x)[0][-1]
         else:
-            final = torch.from_numpy(np.asarray(engine.run(graph, x.numpy(), counts=False).trace.outputs[output][-1]))
+            assert isinstance(model, Graph)
+            running = engine.run(model, x.numpy(), counts=False).trace.outputs[model.outputs[0]]
+            final = torch.from_numpy(np.asarray(running[-1]))
         right += int((torch.from_numpy(decide(final.numpy())) == labels).sum())
         scaled = final.float() * recipe.train.logit_scale
         loss += float(torch.nn.functional.cross_entropy(scaled, labels, reduction="sum"))

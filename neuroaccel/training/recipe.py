@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from neuroaccel.errors import RecipeError
 
@@ -21,31 +21,37 @@ class DataOptions(_Strict):
     """What the network sees: a data set and how its events become ticks."""
 
     name: str = "saccade-digits"
-    ticks: int = Field(15, ge=1)
-    dt: float = Field(0.02, gt=0)
+    ticks: int = Field(default=15, ge=1)
+    dt: float = Field(default=0.02, gt=0)
     binning: Literal["binary", "count", "first"] = "binary"
-    maximum: int | None = Field(None, ge=1)
-    batch_size: int = Field(32, ge=1)
-    workers: int = Field(0, ge=0)
+    maximum: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    workers: int = Field(default=0, ge=0)
     seed: int = 0
-    train_samples: int | None = Field(None, ge=1)
+    train_samples: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _counts_have_a_maximum(self) -> DataOptions:
+        if self.binning == "count" and self.maximum is None:
+            raise ValueError("binning 'count' needs maximum, the largest count that a tick of a pixel may hold")
+        return self
 
 
 class SurrogateOptions(_Strict):
     """The surrogate gradient of every neuron."""
 
     name: Literal["atan", "fast_sigmoid", "triangle", "straight_through"] = "atan"
-    slope: float = Field(2.0, gt=0)
+    slope: float = Field(default=2.0, gt=0)
 
 
 class TrainOptions(_Strict):
     """AdamW with a one-cycle learning rate on the cross-entropy of the scaled readout."""
 
-    epochs: int = Field(20, ge=1)
-    learning_rate: float = Field(0.004, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
-    gradient_clip: float = Field(1.0, gt=0)
-    logit_scale: float = Field(0.5, gt=0)
+    epochs: int = Field(default=20, ge=1)
+    learning_rate: float = Field(default=0.004, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    gradient_clip: float = Field(default=1.0, gt=0)
+    logit_scale: float = Field(default=0.5, gt=0)
 
 
 class LowerOptions(_Strict):
@@ -53,7 +59,7 @@ class LowerOptions(_Strict):
 
     fold: bool = True
     snap: bool = True
-    weight_bits: int | None = Field(None, ge=2, le=24)
+    weight_bits: int | None = Field(default=None, ge=2, le=24)
 
 
 class Recipe(_Strict):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from neuroaccel.errors import FileFormatError, InputError
+from neuroaccel.errors import FileFormatError, InputError, RecipeError
 from neuroaccel.graph import infer, load_graph
 from neuroaccel.training.evaluate import evaluate, inputs
 from neuroaccel.training.recipe import Recipe, load_recipe
@@ -133,3 +133,16 @@ def test_inputs_are_the_first_samples_of_a_split(recipe: Recipe) -> None:
 def test_a_device_that_is_not_there_is_an_error(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="tpu"):
         train(recipe, tmp_path / "x", device="tpu", progress=False)
+
+
+def test_count_binning_trains_and_lowers_to_a_count_edge(tmp_path: Path) -> None:
+    options = [*QUICK, "data.dt=0.05", "train.epochs=1", "data.train_samples=32", "data.binning=count"]
+    with pytest.raises(RecipeError, match="maximum"):
+        load_recipe("saccade-digits", options)
+    with pytest.raises(InputError, match=r"counts up to \d+, data.maximum is 1"):
+        train(load_recipe("saccade-digits", [*options, "data.maximum=1"]), tmp_path / "small", progress=False)
+    assert not (tmp_path / "small").exists()
+    run = train(load_recipe("saccade-digits", [*options, "data.maximum=64"]), tmp_path / "counts", progress=False)
+    signals = infer(run.graph())
+    assert signals["input"].kind == "count"
+    assert signals["0"].exact

@@ -27,7 +27,7 @@ CONCRETE = sorted(
 )
 LATER = {  # no executor runs these yet: the graph of the method that needs each stands for it
     "Attention": "decision_block",
-    "Dendrite": "dendritic_net",
+    "Dendrite": "nonlinear_dendrite",
     "Keep": "kept_tokens",
     "LayerNorm": "decision_block_softmax",
     "Memory": "decision_block",
