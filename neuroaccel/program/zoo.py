@@ -245,6 +245,7 @@ def LIF(  # noqa: N802
         if reset == "to_value":
             b.do("d", "sub", "v", "v_reset")
             b.do("d", "sub", "i", "d")
+            b.leak = ("v_reset",)
         else:
             b.do("d", "sub", "i", "v")
         b.do("d", "div", "d", "tau")
