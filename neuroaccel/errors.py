@@ -66,10 +66,6 @@ class ExecutorFailure(NeuroaccelError):
     """An executor started and then failed, hung or returned nonsense."""
 
 
-class VerificationError(NeuroaccelError):
-    """Two executors that must agree do not."""
-
-
 class ImbalanceError(NeuroaccelError):
     """The ledger's books do not balance: an operation has no fate, or two."""
 

@@ -42,9 +42,10 @@ from neuroaccel.graph import (
 )
 from neuroaccel.graph.nodes import Pool2d
 from neuroaccel.graph.retime import pipelined, schedule
+from neuroaccel.graph.signal import summed
 from neuroaccel.hardware.lava.loihi import SYNAPSE, quantise
 from neuroaccel.hardware.lava.stock import stock_fixed, stock_float
-from neuroaccel.program import Fixed, resolve
+from neuroaccel.program import resolve
 
 FORMAT = 1
 WHO = "Lava"
@@ -78,12 +79,11 @@ def network_of(graph: Graph, *, fixed: bool) -> Network:
         GraphError: a value that Loihi's integers would clip.
     """
     exported = graph
-    integer = any(isinstance(n, (Neuron, Synapse)) and n.arithmetic is not None for n in graph.nodes.values())
+    integer = [k for k, n in graph.nodes.items() if isinstance(n, (Neuron, Synapse)) and n.arithmetic is not None]
     if fixed and not integer:
         exported = quantise(graph)[0]
     elif integer and not fixed:
-        name = next(k for k, n in graph.nodes.items() if isinstance(n, (Neuron, Synapse)) and n.arithmetic is not None)
-        raise UnsupportedNode(name, WHO, "it carries integer arithmetic; export it with fixed=True")
+        raise UnsupportedNode(integer[0], WHO, "it carries integer arithmetic; export it with fixed=True")
     draft = _Draft(exported, fixed)
     description = draft.describe()
     description["graph_sha256"] = sha256(exported)
@@ -201,12 +201,7 @@ class _Draft:
 
     def port(self, name: str) -> Signal:
         """What enters a node's port ``in``."""
-        arriving = [self.signals[e.source] for e in self.running.into(name, "in")]
-        if len(arriving) == 1:
-            return arriving[0]
-        if all(s.kind != "analog" for s in arriving):
-            return Signal(arriving[0].shape, "count", sum(s.maximum or 1 for s in arriving))
-        return Signal(arriving[0].shape, "analog", None, None)
+        return summed(name, [self.signals[e.source] for e in self.running.into(name, "in")])
 
     def synapse(self, name: str, node: Synapse) -> None:
         if node.plastic is not None:
@@ -282,8 +277,8 @@ class _Draft:
                 raise UnsupportedNode(name, WHO, "its program divides or derives values; integers do not")
             if missing := set(values) - set(node.arithmetic.parameters):
                 raise UnsupportedNode(name, WHO, f"its arithmetic gives {', '.join(sorted(missing))} no format")
-            formats = {k: _fixed(v) for k, v in node.arithmetic.parameters.items() if k in values}
-            state = None if node.arithmetic.state is None else _fixed(node.arithmetic.state)
+            formats = {k: asdict(v) for k, v in node.arithmetic.parameters.items() if k in values}
+            state = None if node.arithmetic.state is None else asdict(node.arithmetic.state)
             integer = {"state": state, "formats": formats}
         else:
             values = dict(resolve(node.program, values))
@@ -349,10 +344,6 @@ class _Draft:
         entry = self.add(sink, "sink", tuple(shape), start=self.lag(at))
         entry["sources"] = self.distinct(sink, at)
         return {"from": "sink", "name": sink, "readout": how, "shape": shape}
-
-
-def _fixed(fixed: Fixed) -> dict[str, Any]:
-    return asdict(fixed)
 
 
 def _windows(flat: NDArray[np.int64], node: Pool2d, shape: tuple[int, ...]) -> NDArray[np.int64]:

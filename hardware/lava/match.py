@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Any, Literal, get_args
 
-from neuroaccel.program import IF, LI, LIF, CubaLIF, Program
+from neuroaccel.program import Known, Program, match
+from neuroaccel.program.match import known
 
 Kind = Literal["IF", "LIF", "CubaLIF", "LI"]
 
@@ -35,32 +35,26 @@ class Found:
         return self.kind != "LI" and self.reset == "zero" and self.delay == 0
 
 
-@cache
-def _known() -> dict[str, Found]:
-    known = {LI().program.key: Found("LI"), LI(v_leak=1.0).program.key: Found("LI", leak=True)}
-    ties: tuple[Literal["gt", "ge"], ...] = ("gt", "ge")
-    resets: tuple[Literal["zero", "to_value", "subtract"], ...] = ("zero", "to_value", "subtract")
-    for tie, reset, delay in itertools.product(ties, resets, (0, 1)):
-        known[IF(tie=tie, reset=reset, reset_delay=delay).program.key] = Found("IF", tie, reset, delay)
-        for leak in (False, True):
-            v_leak = 1.0 if leak else 0.0
-            lif = LIF(tie=tie, reset=reset, reset_delay=delay, v_leak=v_leak)
-            cuba = CubaLIF(tie=tie, reset=reset, reset_delay=delay, v_leak=v_leak)
-            known[lif.program.key] = Found("LIF", tie, reset, delay, leak)
-            known[cuba.program.key] = Found("CubaLIF", tie, reset, delay, leak)
-    return known
+def _held(known: Known) -> Found | None:
+    """A neuron of the field in Lava's terms, None where Lava and Loihi have nothing like it."""
+    o = known.options
+    if known.name not in get_args(Kind) or o.get("form", "decay") != "decay" or o.get("gain"):
+        return None
+    kind: Any = known.name
+    return Found(kind, o.get("tie", "gt"), o.get("reset", "zero"), o.get("reset_delay", 0), o.get("v_leak", False))
 
 
 def find(program: Program) -> Found | None:
     """The known neuron with exactly this arithmetic (names do not matter), or None."""
-    return _known().get(program.key)
+    known = match(program)
+    return None if known is None else _held(known)
 
 
 @cache
 def _integer() -> dict[str, Found]:
     from neuroaccel.hardware.lava.loihi import program
 
-    return {program(found).key: found for found in _known().values()}
+    return {program(found).key: found for k in known() if (found := _held(k)) is not None}
 
 
 def find_integer(program: Program) -> Found | None:

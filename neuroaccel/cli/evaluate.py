@@ -8,7 +8,7 @@ import typer
 
 from neuroaccel.cli.helptext import help_of
 from neuroaccel.cli.inputs import check_fit, open_model, recipe_of, samples_of, with_data_seed
-from neuroaccel.cli.options import RUNS, Executor, Json, Recipe, Runs, Seed, Split, What
+from neuroaccel.cli.options import RUNS, Device, Executor, Json, Recipe, Runs, Seed, Split, What
 from neuroaccel.cli.output import emit, progress, results_only
 
 
@@ -22,6 +22,7 @@ def evaluate(
     executor: Annotated[Executor, typer.Option("--executor", help="Who runs the network.")] = Executor.torch,
     recipe: Recipe = None,
     seed: Seed = None,
+    device: Device = "cpu",
     runs: Runs = RUNS,
     json: Json = False,
 ) -> None:
@@ -39,7 +40,12 @@ def evaluate(
     check_fit(model, samples_of(task, split.value, 1, seed))
     with results_only(), progress(f"evaluating {split.value}") as report:
         found = measure(
-            model.graph, with_data_seed(task, seed), split=split.value, executor=executor.value, progress=report
+            model.graph,
+            with_data_seed(task, seed),
+            split=split.value,
+            executor=executor.value,
+            device=device,
+            progress=report,
         )
     data = {
         "run": model.name,

@@ -74,18 +74,15 @@ def open_run(what: str | None, runs: Path) -> Run:
 
 
 def recipe_of(model: Model, named: str | None) -> Recipe:
-    """The recipe whose data a model is measured on: the one asked for, else its run's.
+    """The recipe whose data a model is measured on: the one asked for, else the one in its file.
 
     Raises:
-        InputError: a model file of no run, and no recipe asked for.
+        InputError: a model file that carries none, and no recipe asked for.
     """
     from neuroaccel.training.recipe import load_recipe
+    from neuroaccel.training.runs import recipe_of
 
-    if named is not None:
-        return load_recipe(named)
-    if model.run is not None:
-        return model.run.recipe()
-    raise InputError(f"{model.name} belongs to no run, so its data is not known; --recipe NAME names it")
+    return load_recipe(named) if named is not None else recipe_of(model.graph, model.name)
 
 
 def with_data_seed(recipe: Recipe, seed: int | None) -> Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -96,13 +97,17 @@ def run(
     bundle = Path(what)
     if bundle.is_dir() and (bundle / "graph.json").is_file():
         arithmetic, x = _bundle_input(bundle, events, model)
+        python = _environment()
         with results_only(), progress("running Lava"):
-            trace = run_bundle(bundle, x, timeout_s=timeout)
+            trace = run_bundle(bundle, x, timeout_s=timeout, python=python)
     else:
         graph, arithmetic = open_model(what, runs).graph, (model or Arithmetic.float).value
         x = recording(graph, events).x
+        python = _environment()
         with results_only(), progress("running Lava"):
-            trace = run_lava(graph, x, model="fixed" if arithmetic == "fixed" else "float", timeout_s=timeout)
+            trace = run_lava(
+                graph, x, model="fixed" if arithmetic == "fixed" else "float", timeout_s=timeout, python=python
+            )
     spikes = {name: int(np.count_nonzero(values)) for name, values in trace.spikes.items()}
     outputs = {name: values[-1, 0].ravel().tolist() for name, values in trace.outputs.items()}
     data: dict[str, Any] = {"what": what, "model": arithmetic, "ticks": len(x), "spikes": spikes, "outputs": outputs}
@@ -113,6 +118,20 @@ def run(
         data["file"] = str(write_npz(out, FILE_KIND, FILE_VERSION, _arrays(trace)))
         lines.append(f"trace: {out}")
     emit(data, "\n".join(lines), json)
+
+
+def _environment() -> Path:
+    """The interpreter that has Lava, found or, where there is none yet, made."""
+    from neuroaccel.errors import ExecutorUnavailable
+    from neuroaccel.hardware.lava import find_environment, make_environment
+
+    try:
+        return find_environment()
+    except ExecutorUnavailable:
+        if os.environ.get("NEUROACCEL_LAVA_PYTHON"):
+            raise  # the user has named one: making another would hide that it does not work
+        typer.echo("making an environment for Lava (Python 3.10, about 310 MB)", err=True)
+        return make_environment()
 
 
 def _bundle_input(bundle: Path, events: Path, model: Arithmetic | None) -> tuple[str, NDArray[Any]]:

@@ -23,11 +23,11 @@ Recipe = Annotated[
     typer.Option(
         "--recipe",
         metavar="NAME|FILE",
-        help="Whose data to use for a model file that belongs to no run.",
+        help="Whose data to use, instead of that of the recipe in the model file.",
         show_default=False,
     ),
 ]
-Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Where torch computes: cpu, cuda or cuda:1.")]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Where torch computes: cpu or cuda.")]
 Seed = Annotated[
     int | None,
     typer.Option("--seed", min=0, help="Seed of the generated data. Default: the recipe's.", show_default=False),

@@ -15,9 +15,8 @@ import numpy as np
 
 from neuroaccel.engine import cache
 from neuroaccel.engine.fixed import Format, Whole, format_after, in_format, table, whole
-from neuroaccel.engine.operation import Array, Int64, Operation, Static, Work
+from neuroaccel.engine.operation import Array, Int64, Operation, Static, Work, refuse_overflow
 from neuroaccel.engine.synapses import Convolution, Dense, Synapses, bias_flags
-from neuroaccel.errors import InputError
 from neuroaccel.graph import nodes as n
 from neuroaccel.program import Arithmetic
 
@@ -51,7 +50,8 @@ class Grouped(Synapses):
     def sums(self, work: Work, value: Array) -> None:
         port, out = work.ports[0], work.out
         arrays = (self.weight, self.table, self.bias, *self.conversions, self.plan)
-        _refuse_overflow(self.name, self.kernel(value, port.value, *arrays, out.value, out.touched), self.static.size)
+        code = self.kernel(value, port.value, *arrays, out.value, out.touched)
+        refuse_overflow(self.name, "the sum", code, self.static.size)
 
 
 class Integer(Operation):
@@ -75,19 +75,10 @@ class Integer(Operation):
         value = work.ports[0].value
         if self.entering.size:
             value = value.copy()
-            _refuse_overflow(self.name, self.convert(value, self.entering), value.shape[1], "input")
+            refuse_overflow(self.name, "the input", self.convert(value, self.entering), value.shape[1])
         self.inner.sums(work, value)
         if self.leaving.size:
-            _refuse_overflow(self.name, self.convert(work.out.value, self.leaving), self.static.size)
-
-
-def _refuse_overflow(name: str, code: int, size: int, what: str = "sum") -> None:
-    if code:
-        sample, index = divmod(code - 1, size)
-        raise InputError(
-            f"node '{name}': the {what} of sample {sample} at index {index} leaves its integer format, "
-            "whose overflow is 'error'"
-        )
+            refuse_overflow(self.name, "the sum", self.convert(work.out.value, self.leaving), self.static.size)
 
 
 def integer_synapse(name: str, node: n.Synapse, port: Static, shape: tuple[int, ...], kind: n.EdgeKind) -> Operation:

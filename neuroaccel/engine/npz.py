@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import io
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroaccel.errors import FileFormatError
+from neuroaccel.graph import write_atomic
 
 _UNREADABLE = (
     OSError,
@@ -49,17 +49,10 @@ def write_npz(path: str | Path, kind: str, version: int, arrays: Mapping[str, ND
         raise FileFormatError(f"{path}: the arrays {objects} hold Python objects, which a {kind} file cannot")
     if not path.parent.is_dir():
         raise FileFormatError(f"{path}: cannot be written, there is no folder {path.parent}")
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            named: dict[str, Any] = {"format": np.array(kind), "version": np.array(version, np.int64), **arrays}
-            np.savez(file, **named)
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide the file from everybody else who may read the folder
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
+    named: dict[str, Any] = {"format": np.array(kind), "version": np.array(version, np.int64), **arrays}
+    content = io.BytesIO()
+    np.savez(content, **named)
+    return write_atomic(path, content.getvalue())
 
 
 def read_npz(path: str | Path, kind: str, version: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from neuroaccel.engine.fixed import Format
+from neuroaccel.errors import InputError
 
 Array = NDArray[Any]
 Flags = NDArray[np.uint8]
@@ -88,6 +89,20 @@ class Work:
     def flat(self, key: str) -> Array:
         """A state as ``[N, size]``."""
         return self.state[key].reshape(self.batch, -1)
+
+
+def refuse_overflow(name: str, what: str, code: int, size: int) -> None:
+    """Raise where a kernel returned 1 + the flat index ``[N, size]`` of a value that may not overflow, and does.
+
+    Raises:
+        InputError: naming the node, the sample and the index.
+    """
+    if code:
+        sample, index = divmod(code - 1, size)
+        raise InputError(
+            f"node '{name}': {what} of sample {sample} at index {index} leaves its integer format, "
+            "whose overflow is 'error'"
+        )
 
 
 class Operation(ABC):

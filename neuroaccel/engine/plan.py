@@ -22,16 +22,16 @@ Ref = tuple[Literal["node", "sum", "previous"], str]
 T = TypeVar("T")
 
 REASONS: dict[type[n.Node], str] = {
-    n.Scope: "it runs a graph at a clock of its own; run its inner graph by itself, or use the torch executor",
-    n.Window: "it changes the clock; cut the input into windows beforehand, or use the torch executor",
-    n.Memory: "it keeps a list of values; use the torch executor",
-    n.Keep: "it drops ticks of single samples; drop them from the input, or use the torch executor",
-    n.Attention: "attention is not among its kernels; use the torch executor",
-    n.Dendrite: "gated dendrites are not among its kernels; use a Linear or Conv2d, or the torch executor",
-    n.LayerNorm: "it cannot be computed exactly; use BatchNorm, which folds into weights, or the torch executor",
-    n.Softmax: "it cannot be computed exactly; put it behind the Output, or use the torch executor",
+    n.Scope: "it runs a graph at a clock of its own; run its inner graph by itself",
+    n.Window: "it changes the clock; cut the input into windows beforehand",
+    n.Memory: "it keeps a list of values; keep them outside, and feed them through an Input",
+    n.Keep: "it drops ticks of single samples; drop them from the input",
+    n.Attention: "attention is not among its kernels; run the parts before and behind it by themselves",
+    n.Dendrite: "gated dendrites are not among its kernels; use a Linear or Conv2d",
+    n.LayerNorm: "it cannot be computed exactly; use BatchNorm, which folds into weights",
+    n.Softmax: "it cannot be computed exactly; put it behind the Output",
 }
-PLASTIC = "its weights learn while it runs; use the torch executor, or set Synapse.plastic to None"
+PLASTIC = "its weights learn while it runs; set Synapse.plastic to None"
 
 
 @dataclass(frozen=True, eq=False)

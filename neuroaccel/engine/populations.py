@@ -8,8 +8,7 @@ import numpy as np
 
 from neuroaccel.engine import cache, codegen
 from neuroaccel.engine.fixed import Format, Whole, in_format, whole
-from neuroaccel.engine.operation import Array, Operation, Static, Work
-from neuroaccel.errors import InputError
+from neuroaccel.engine.operation import Array, Operation, Static, Work, refuse_overflow
 from neuroaccel.graph import nodes as n
 from neuroaccel.program import resolve
 from neuroaccel.program.language import INPUT
@@ -72,12 +71,7 @@ class Population(Operation):
         states = [work.flat(name) for name in self.program.state_names]
         sent = (out.value, out.index, out.found, counts["updates_driven"], counts["spikes"], work.track)
         code = self.kernel(port.value, port.touched, self.driven, *states, *self.parameters, *sent)
-        if code:
-            sample, index = divmod(code - 1, self.static.size)
-            raise InputError(
-                f"node '{self.name}': a state of sample {sample} at index {index} leaves its integer format, "
-                "whose overflow is 'error'"
-            )
+        refuse_overflow(self.name, "a state", code, self.static.size)
 
 
 def emission(node: n.Neuron, number: str) -> Static:

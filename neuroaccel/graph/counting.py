@@ -256,8 +256,3 @@ def nominal_per_tick(graph: Graph, name: str, signals: Signals) -> int:
 def pruned_per_tick(graph: Graph, name: str, signals: Signals) -> int:
     """Those of :func:`nominal_per_tick` whose weight is 0. A plastic node's: as it starts."""
     return rule_of(graph.nodes[name]).pruned(graph, name, signals)
-
-
-def words_per_update(node: n.Neuron) -> int:
-    """State words that one update of one neuron moves: every state is read and written."""
-    return 2 * len(node.program.states)

@@ -88,7 +88,7 @@ def write_atomic(path: str | os.PathLike[str], content: bytes) -> Path:
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
-        os.chmod(temporary, 0o644)
+        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide the file from others who may read the folder
         os.replace(temporary, target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -24,7 +24,7 @@ def fold_pools(graph: Graph) -> Graph:
     A pool stays where something other than a Linear or Conv2d (directly or behind a Flatten) reads it, where a padded
     convolution would read what the pool cut off, or where the convolution is dilated.
     """
-    for name in graph.of_type(SumPool2d, AvgPool2d):
+    for name in reversed(graph.of_type(SumPool2d, AvgPool2d)):  # of two in a row the second must go first
         graph = _without(graph, name) or graph
     return graph
 
@@ -112,7 +112,8 @@ def _conv(node: Conv2d, pool: Pool2d, before: Shape, after: Shape) -> Conv2d | N
         window, stride, pool_pad = pool.kernel[axis], pool.stride[axis], pool.padding[axis]
         size, pooled = before[1 + axis], after[1 + axis]
         kernel.append((taps - 1) * stride + window)
-        cut = pooled * stride - pool_pad < size or window > stride + pool_pad
+        # What the pool cut off, or windows that overlap: a window in the padding would still reach the input.
+        cut = pooled * stride - pool_pad < size
         out = conv_output(pooled, taps, node.stride[axis], pad, 1)
         if pad and cut:
             return None

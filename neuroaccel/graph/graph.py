@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from neuroaccel.errors import GraphError
-from neuroaccel.graph.nodes import LATE_PORTS, Delay, Dendrite, Input, Node, Output, Scope, Synapse
+from neuroaccel.graph.nodes import LATE_PORTS, Delay, Dendrite, Input, Node, Output, Synapse
 
 LATCHES = (Delay, Synapse, Dendrite)
 
@@ -103,9 +103,6 @@ class Graph:
         infer(self)
         return self
 
-    def scopes(self) -> tuple[str, ...]:
-        return tuple(n for n, node in self.nodes.items() if isinstance(node, Scope))
-
 
 def execution_order(names: Iterable[str], edges: Iterable[Edge], latches: Callable[[str], bool]) -> tuple[str, ...]:
     """Names so that every source precedes its targets; edges that do not wait are left out, latches may open a cycle.
@@ -150,6 +147,3 @@ def chain(nodes: Mapping[str, Node], **options: Any) -> Graph:
     """
     names = list(nodes)
     return Graph(dict(nodes), tuple(Edge(a, b) for a, b in itertools.pairwise(names)), **options)
-
-
-__all__ = ["Edge", "Graph", "Input", "Output", "chain"]

@@ -166,14 +166,12 @@ def _node(name: str, layer: nn.Module, before: Shape, after: Shape) -> n.Node:
     if isinstance(layer, (nn.Conv1d, nn.Conv2d)) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
         raise UnsupportedNode(name, "lower", "only numeric zero padding is supported; give padding as numbers")
     if isinstance(layer, nn.Conv1d):
-        options = (_one(layer.stride), _one(layer.padding), _one(layer.dilation))
-        stride, padding, dilation = options
         return n.Conv1d(
             np.asarray(_array(layer.weight)),
             _array(layer.bias),
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
+            stride=_one(layer.stride),
+            padding=_one(layer.padding),
+            dilation=_one(layer.dilation),
             groups=layer.groups,
         )
     if isinstance(layer, nn.Conv2d):

@@ -61,12 +61,10 @@ class Plastic:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """Base of all nodes. ``ports`` are the inputs, ``stateful`` says whether a session keeps something for it."""
+    """Base of all nodes. ``ports`` are the inputs that must be fed, ``optional_ports`` those that may."""
 
     ports: ClassVar[tuple[str, ...]] = ("in",)
     optional_ports: ClassVar[tuple[str, ...]] = ()
-    stateful: ClassVar[bool] = False
-    exact: ClassVar[bool] = True
 
     @property
     def kind(self) -> str:
@@ -236,7 +234,6 @@ class Table(Node):
 class Delay(Node):
     """What arrived ``ticks`` ticks ago, zero before; ``ticks`` is one whole number or one per element."""
 
-    stateful: ClassVar[bool] = True
     ticks: NDArray[np.int32]
 
 
@@ -252,7 +249,6 @@ class Neuron(Node):
         learnable, surrogate, slope, detach_reset: training fields, carried so that a graph can be trained on.
     """
 
-    stateful: ClassVar[bool] = True
     program: Program
     parameters: Mapping[str, Array]
     shape: tuple[int, ...]
@@ -271,7 +267,6 @@ class Neuron(Node):
 class Readout(Node):
     """A decision with a running value: spike_count, or the mean, max or last of what arrives."""
 
-    stateful: ClassVar[bool] = True
     how: Literal["spike_count", "mean_membrane", "max_membrane", "last_membrane"] = "spike_count"
 
 
@@ -292,7 +287,6 @@ class Attention(Node):
 class LayerNorm(Node):
     """(x − mean)/√(var + ε)·weight + bias over the last axis (close)."""
 
-    exact: ClassVar[bool] = False
     weight: Array
     bias: Array
     epsilon: float = 1e-5
@@ -302,14 +296,11 @@ class LayerNorm(Node):
 class Softmax(Node):
     """exp(x)/Σ exp(x) over the last axis (close)."""
 
-    exact: ClassVar[bool] = False
-
 
 @dataclass(frozen=True, eq=False)
 class Memory(Node):
     """The last ``capacity`` values, oldest first, zero where there were none: [..] → [capacity, ..]."""
 
-    stateful: ClassVar[bool] = True
     capacity: int
 
 
@@ -317,7 +308,6 @@ class Memory(Node):
 class Window(Node):
     """Turns ticks into one: [..] → [width, ..], once every ``stride`` ticks."""
 
-    stateful: ClassVar[bool] = True
     width: int
     stride: int
 
@@ -327,7 +317,6 @@ class Keep(Node):
     """Drops the ticks at which ``mask`` is 0, per sample, and passes on the gap to the neurons behind it."""
 
     ports: ClassVar[tuple[str, ...]] = ("in", "mask")
-    stateful: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -349,7 +338,6 @@ class Scope(Node):
         output: ``all`` stacks the steps, ``last`` or ``sum`` of them.
     """
 
-    stateful: ClassVar[bool] = True
     graph: Graph
     ticks: int
     input: Literal["slice", "repeat"] = "repeat"

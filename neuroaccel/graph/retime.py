@@ -37,7 +37,8 @@ from neuroaccel.graph.nodes import (
     Window,
 )
 from neuroaccel.program import resolve
-from neuroaccel.program.language import INPUT
+from neuroaccel.program.evaluate import evaluate
+from neuroaccel.program.language import INPUT, Assign
 
 CARRIES = (Synapse, Dendrite)
 WHO = "retiming"
@@ -73,8 +74,8 @@ def schedule(graph: Graph) -> Schedule:
     for name, node in graph.nodes.items():
         if isinstance(node, (Scope, Window)):
             raise UnsupportedNode(name, WHO, "it has a clock of its own; export the graph inside it by itself")
-    arrives = _earliest(graph, _own_ticks(graph))
     own = _own_ticks(graph)
+    arrives = _earliest(graph, own)
     _later_synapses(graph, arrives)
     # A Delay keeps what paths and loops did not use up: its lag may fall by as much as its ticks.
     leaves = {name: _leaves(graph, name, arrives, own) for name in graph.nodes}
@@ -200,48 +201,18 @@ def _at_zero(node: Table) -> bool:
     return bool(node.values.reshape(-1)[min(max(-node.low, 0), node.values.size - 1)] != 0)
 
 
-_OPS = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "div": np.divide,
-    "max": np.maximum,
-    "min": np.minimum,
-    "neg": np.negative,
-    "abs": np.abs,
-    "floor": np.floor,
-    "copy": np.positive,
-    "flush": np.positive,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-    "lt": np.less,
-    "le": np.less_equal,
-    "eq": np.equal,
-}
-
-
 def _silent_tick(node: Neuron) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]], NDArray[Any]]:
     """Fresh states, the states after one tick without input, and where it fires."""
     program = node.program
     values = {k: v.astype(np.float64) for k, v in resolve(program, node.parameters).items()}
     fresh = {s.name: np.asarray(values[s.fresh] if isinstance(s.fresh, str) else s.fresh) for s in program.states}
     names: dict[str, Any] = {**values, **fresh, INPUT: np.float64(0.0)}
-
-    def read(operand: str | float) -> Any:
-        return names[operand] if isinstance(operand, str) else operand
-
     with np.errstate(divide="ignore", invalid="ignore"):
         for a in program.body:
-            args = [read(x) for x in a.args]
-            if a.op == "select":
-                names[a.target] = np.where(np.asarray(args[0]) != 0, args[1], args[2])
-            elif a.op == "shift":
-                names[a.target] = np.ldexp(args[0], int(args[1]))
-            else:
-                names[a.target] = np.asarray(_OPS[a.op](*args), dtype=np.float64)
-    fired: NDArray[Any] = np.zeros((), np.bool_)
+            names[a.target] = evaluate(a, names)
+    fired: NDArray[Any] = np.zeros(())
     if program.fire is not None:
-        fired = np.asarray(_OPS[program.fire.op](read(program.fire.left), read(program.fire.right)))
+        fired = evaluate(Assign("fired", program.fire.op, (program.fire.left, program.fire.right)), names)
     return fresh, {name: names[name] for name in fresh}, fired
 
 

@@ -21,9 +21,8 @@ from neuroaccel.errors import GraphError
 from neuroaccel.graph import nodes as n
 from neuroaccel.graph.graph import Graph
 from neuroaccel.graph.infer import infer
-from neuroaccel.graph.signal import Signal, summed
+from neuroaccel.graph.signal import WHOLE, Signal, summed
 
-LIMIT = 2**24
 FINEST = 96
 PASSING = (n.Add, n.Delay, n.Probe, n.Flatten, n.Reshape, n.Select, n.SumPool2d, n.AvgPool2d, n.Output)
 
@@ -148,7 +147,7 @@ def _largest_grid(graph: Graph, signals: Mapping[str, Signal], group: _Group, we
                     if largest > 2 ** (weight_bits - 1) - 1:
                         return False
             same = len({t.shape for t in totals}) == 1
-            if not (sum(totals).max() if same else sum(t.max() for t in totals)) < LIMIT:  # type: ignore[union-attr]
+            if not (sum(totals).max() if same else sum(t.max() for t in totals)) < WHOLE:  # type: ignore[union-attr]
                 return False
         return True
 
@@ -201,7 +200,7 @@ def _snapped_dendrite(node: n.Dendrite, source: Signal, name: str) -> n.Dendrite
     for values in (node.weight, node.gate):
         alone = n.Linear(values.reshape(len(values), -1))
         exponent = FINEST
-        while _bound(alone, source, source.frac, exponent).max() >= LIMIT:
+        while _bound(alone, source, source.frac, exponent).max() >= WHOLE:
             exponent -= 1
             if exponent < -FINEST:
                 raise GraphError(f"the weights of '{name}' are too large for any grid")

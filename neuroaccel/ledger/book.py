@@ -150,10 +150,6 @@ class Book:
                 ]
         return found
 
-    def same_as(self, other: Book) -> bool:
-        """Whether every count is equal; :meth:`differences` says which is not."""
-        return not self.differences(other)
-
     def to_json(self) -> dict[str, Any]:
         """JSON-ready: per node the counts of every sample (columns that are zero throughout are left out)."""
         return {

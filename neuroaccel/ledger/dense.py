@@ -99,10 +99,12 @@ class _Counter:
         for name in self.graph.order:
             node = self.graph.nodes[name]
             if isinstance(node, (n.Window, n.Keep)):
-                raise UnsupportedNode(name, "dense counting", "its clock depends on the input; use the engine's counts")
+                raise UnsupportedNode(
+                    name, "dense counting", "its clock is not that of the input; count the graph behind it by itself"
+                )
             if isinstance(node, n.Synapse) and node.plastic is not None:
                 raise UnsupportedNode(
-                    name, "dense counting", "its weights change while it runs; use the engine's counts"
+                    name, "dense counting", "its weights change while it runs; set Synapse.plastic to None"
                 )
             if isinstance(node, n.Output):
                 continue

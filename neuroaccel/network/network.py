@@ -16,6 +16,7 @@ from neuroaccel.network.nodes import Held, InputPort, OutputPort, module_of
 from neuroaccel.neurons import Neuron
 from neuroaccel.program.language import INPUT
 from neuroaccel.synapses import Delay, Recurrent, over_time
+from neuroaccel.synapses.over_state import masked_reset
 
 NetworkState = dict[str, Any]
 FEEDBACK = "feedback"
@@ -92,7 +93,7 @@ class Network(nn.Module):
         """The torch executor of a graph; it computes what the graph says bit for bit and can be trained on.
 
         Raises:
-            UnsupportedNode: a node that torch cannot run yet, by name.
+            UnsupportedNode: a node that torch cannot run, by name.
         """
         return cls({name: module_of(graph, name) for name in graph.nodes}, graph.edges)
 
@@ -148,8 +149,7 @@ class Network(nn.Module):
         out: NetworkState = {}
         for key, value in state.items():
             if key == FEEDBACK:
-                mask = done.to(torch.bool)
-                out[key] = {n: torch.where(mask.reshape(-1, *([1] * (v.dim() - 1))), 0.0, v) for n, v in value.items()}
+                out[key] = {n: masked_reset(v, done, 0.0) for n, v in value.items()}
             else:
                 layer: Any = self[key]
                 out[key] = layer.reset(value, done)

@@ -28,6 +28,7 @@ from neuroaccel.synapses import (
     Readout,
     SumPool2d,
 )
+from neuroaccel.synapses.over_state import masked_reset
 
 
 class InputPort(nn.Module):
@@ -74,7 +75,7 @@ class Held(nn.Module):
 
     def reset(self, state: Tensor, done: Tensor) -> Tensor:
         """Nothing held for the samples where ``done`` ([N], bool) holds."""
-        return torch.where(done.to(torch.bool).reshape(-1, *([1] * (state.dim() - 1))), 0.0, state)
+        return masked_reset(state, done, 0.0)
 
 
 class Constant(nn.Module):
@@ -110,7 +111,7 @@ def module_of(graph: Graph, name: str) -> nn.Module:
     """The torch module of one node, weights copied.
 
     Raises:
-        UnsupportedNode: torch cannot run it yet.
+        UnsupportedNode: torch cannot run it.
     """
     node = graph.nodes[name]
     module = _module(node, name)
@@ -122,7 +123,9 @@ def module_of(graph: Graph, name: str) -> nn.Module:
 
 @singledispatch
 def _module(node: n.Node, name: str) -> nn.Module:
-    raise UnsupportedNode(name, "torch", f"{node.kind} has no torch module yet; remove it or run without verification")
+    raise UnsupportedNode(
+        name, "torch", f"there is no torch module for {node.kind}; run the parts before and behind it by themselves"
+    )
 
 
 @_module.register
@@ -160,34 +163,11 @@ def _(node: n.Linear, name: str) -> nn.Module:
 
 
 @_module.register
-def _(node: n.Conv1d, name: str) -> nn.Module:
-    out, per_group, kernel = node.weight.shape
-    layer = Conv1d(
-        per_group * node.groups,
-        out,
-        kernel,
-        node.stride,
-        node.padding,
-        node.dilation,
-        node.groups,
-        bias=node.bias is not None,
-    )
-    return _filled(node, name, layer)
-
-
-@_module.register
-def _(node: n.Conv2d, name: str) -> nn.Module:
-    out, per_group, ky, kx = node.weight.shape
-    layer = Conv2d(
-        per_group * node.groups,
-        out,
-        (ky, kx),
-        node.stride,
-        node.padding,
-        node.dilation,
-        node.groups,
-        bias=node.bias is not None,
-    )
+def _(node: n.Conv1d | n.Conv2d, name: str) -> nn.Module:
+    out, per_group, *kernel = node.weight.shape
+    options = {key: getattr(node, key) for key in ("stride", "padding", "dilation", "groups")}
+    kind: type[Conv1d | Conv2d] = Conv1d if isinstance(node, n.Conv1d) else Conv2d
+    layer = kind(per_group * node.groups, out, tuple(kernel), bias=node.bias is not None, **options)
     return _filled(node, name, layer)
 
 
@@ -223,12 +203,7 @@ def _(node: n.Select, name: str) -> nn.Module:
 
 
 @_module.register
-def _(node: n.Add, name: str) -> nn.Module:
-    return Add()
-
-
-@_module.register
-def _(node: n.Probe, name: str) -> nn.Module:
+def _(node: n.Add | n.Probe, name: str) -> nn.Module:
     return Add()
 
 

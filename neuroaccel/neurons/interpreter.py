@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from neuroaccel.neurons.surrogate import floor, spike
-from neuroaccel.program.language import FLUSH_BELOW, INPUT, Assign, Operand, Program
+from neuroaccel.program.language import COMPARES, FLUSH_BELOW, INPUT, Assign, Operand, Program
 
 State = dict[str, Tensor]
 _BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -25,7 +25,6 @@ _BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "eq": torch.eq,
 }
 _UNARY: dict[str, Callable[[Tensor], Tensor]] = {"neg": torch.neg, "abs": torch.abs, "floor": floor}
-_COMPARES = ("gt", "ge", "lt", "le", "eq")
 
 
 def fresh(program: Program, parameters: Mapping[str, Tensor], like: Tensor) -> State:
@@ -66,7 +65,7 @@ def _value(a: Assign, names: Mapping[str, Tensor], like: Tensor) -> Tensor:
     if a.op in _UNARY:
         return _UNARY[a.op](read(a.args[0]))
     result = _BINARY[a.op](read(a.args[0]), read(a.args[1]))
-    return result.to(like.dtype) if a.op in _COMPARES else result
+    return result.to(like.dtype) if a.op in COMPARES else result
 
 
 def tick(

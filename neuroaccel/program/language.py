@@ -57,7 +57,7 @@ class State:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter with its open interval of admissible values (``None``: unbounded)."""
+    """A parameter with its closed interval of admissible values (``None``: unbounded)."""
 
     name: str
     low: float | None = None
@@ -223,6 +223,8 @@ def _check(program: Program) -> None:
     known = set(parameters)
     for a in program.derived:
         _check_assign(program, a, known)
+        if a.target in known | states:
+            raise ProgramError(f"program '{program.name}': derived '{a}' takes a name that is there already")
         known.add(a.target)
     fixed = set(known)
     known |= states | {INPUT}

@@ -8,20 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroaccel.errors import ProgramError
-from neuroaccel.program.language import Operand, Program
-
-_OPS = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "div": np.divide,
-    "max": np.maximum,
-    "min": np.minimum,
-    "neg": np.negative,
-    "abs": np.abs,
-    "floor": np.floor,
-    "copy": np.positive,
-}
+from neuroaccel.program.evaluate import evaluate
+from neuroaccel.program.language import Program
 
 
 def check_parameters(program: Program, values: Mapping[str, NDArray[np.float32]], where: str) -> None:
@@ -54,11 +42,7 @@ def resolve(program: Program, values: Mapping[str, NDArray[np.float32]]) -> dict
     """
     out = {name: np.asarray(values[name], dtype=np.float32) for name in program.parameter_names}
     wide: dict[str, NDArray[np.float64]] = {name: value.astype(np.float64) for name, value in out.items()}
-
-    def read(operand: Operand) -> NDArray[np.float64]:
-        return wide[operand] if isinstance(operand, str) else np.asarray(operand, dtype=np.float64)
-
     for a in program.derived:
-        wide[a.target] = np.asarray(_OPS[a.op](*(read(x) for x in a.args)))
+        wide[a.target] = evaluate(a, wide)
         out[a.target] = wide[a.target].astype(np.float32)
     return out

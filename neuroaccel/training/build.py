@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -73,15 +74,22 @@ BUILDERS: dict[str, Callable[[Shape, dict[str, Any], Recipe], nn.Module]] = {
 def build(recipe: Recipe, shape: Shape) -> Network:
     """The recipe's network for inputs of ``shape`` (without T and N), weights drawn from torch's generator.
 
+    Layers are named by their kind and a number (``conv2d_1``, ``lif_2``) unless their table gives a ``name``.
+
     Raises:
         RecipeError: an unknown layer or option, or a layer that does not fit its input; the message counts layers
             from 0 and names them.
     """
-    layers: list[nn.Module] = []
+    layers: dict[str, nn.Module] = {}
+    seen: Counter[str] = Counter()
     x = torch.zeros(1, 1, *shape)
     for at, table in enumerate(recipe.layers):
         options = dict(table)
         kind = options.pop("kind", None)
+        seen[str(kind)] += 1
+        name = str(options.pop("name", f"{kind}_{seen[str(kind)]}"))
+        if name in (*layers, "input", "output"):
+            raise RecipeError(f"layers[{at}]: there is a layer '{name}' already")
         if kind not in BUILDERS:
             raise RecipeError(f"layers[{at}]: unknown kind {kind!r}; known: {', '.join(sorted(BUILDERS))}")
         try:
@@ -92,5 +100,5 @@ def build(recipe: Recipe, shape: Shape) -> Network:
         except (TypeError, RuntimeError, KeyError, IndexError, ValueError, NeuroaccelError) as error:
             raise RecipeError(f"layers[{at}] ({kind}) on an input of shape {tuple(x.shape[2:])}: {error}") from error
         layer.train()
-        layers.append(layer)
+        layers[name] = layer
     return Network(layers)

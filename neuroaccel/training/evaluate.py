@@ -59,6 +59,17 @@ def inputs(recipe: Recipe, split: str, samples: int | None = None) -> tuple[NDAr
     return x.numpy(), labels.numpy()
 
 
+def checked_device(device: str) -> str:
+    """``device`` if torch can use it here.
+
+    Raises:
+        InputError: it is neither ``cpu`` nor an available ``cuda``.
+    """
+    if device != "cpu" and not (device == "cuda" and torch.cuda.is_available()):
+        raise InputError(f"device '{device}' is not available here; take cpu")
+    return device
+
+
 def decide(final: NDArray[Any]) -> NDArray[np.int64]:
     """Class per sample from the last readout ``[N, classes]``; ties go to the lower index."""
     return np.asarray(np.argmax(final, axis=1), dtype=np.int64)
@@ -71,6 +82,7 @@ def evaluate(
     split: str = "test",
     executor: Literal["torch", "engine"] = "torch",
     batch_size: int = 64,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> Evaluation:
     """Run a split through a model.
@@ -81,6 +93,7 @@ def evaluate(
         split: train, validation or test.
         executor: torch (dense, all samples of a batch at once) or engine (event by event).
         batch_size: samples per call.
+        device: where torch runs, ``cpu`` or ``cuda``; the engine runs on the CPU.
         progress: called with (done, total).
 
     Returns:
@@ -90,12 +103,14 @@ def evaluate(
     network = model if isinstance(model, Network) else None
     if isinstance(model, Graph) and executor == "torch":
         network = Network.from_graph(model).eval()
+    if network is not None:
+        network = network.to(checked_device(device))
     right, loss, done = 0, 0.0, 0
     while done < len(dataset):
         x, labels = dataset.batch(list(range(done, min(done + batch_size, len(dataset)))))
         if network is not None:
             with torch.no_grad():
-                final = network(x)[0][-1]
+                final = network(x.to(device))[0][-1].cpu()
         else:
             assert isinstance(model, Graph)
             running = engine.run(model, x.numpy(), counts=False).trace.outputs[model.outputs[0]]

@@ -20,7 +20,7 @@ from neuroaccel.errors import FileFormatError, InputError
 from neuroaccel.graph import save_graph, write_atomic
 from neuroaccel.graph.lower import lower
 from neuroaccel.training.build import build
-from neuroaccel.training.evaluate import data_module, evaluate
+from neuroaccel.training.evaluate import checked_device, data_module, evaluate
 from neuroaccel.training.module import Classifier
 from neuroaccel.training.recipe import Recipe, to_toml
 from neuroaccel.training.runs import CHECKPOINT, MODEL, RECIPE, Run
@@ -115,10 +115,7 @@ def train(
     Raises:
         InputError: a finished run without ``overwrite``, another recipe's run, or a device that is not there.
     """
-    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-        raise InputError(
-            f"device '{device}' is not available here; take cpu" + ("" if device == "cuda" else " or cuda")
-        )
+    checked_device(device)
     run = _check(recipe, Path(folder), overwrite)
     lightning.seed_everything(recipe.seed, verbose=False)
     data = data_module(recipe, data_progress)
@@ -190,7 +187,7 @@ def _finish(run: Run, recipe: Recipe, network: Any, data: EventDataModule, secon
         fold=recipe.lower.fold,
         snap=recipe.lower.snap,
         weight_bits=recipe.lower.weight_bits,
-        metadata={"recipe": recipe.name, "seed": recipe.seed},
+        metadata={"recipe": recipe.name, "seed": recipe.seed, RECIPE: to_toml(recipe)},
     )
     snapped = evaluate(graph, recipe)
     train_set, validation, test = (data.dataset(split).binned for split in ("train", "validation", "test"))

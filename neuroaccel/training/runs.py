@@ -114,3 +114,15 @@ def resolve_model(what: str | Path | None, root: str | Path = "runs") -> tuple[G
         return graph, Run(folder) if (folder / RECIPE).is_file() and Path(what).name == MODEL else None
     run = open_run(what, root)
     return run.graph(), run
+
+
+def recipe_of(graph: Graph, where: str) -> Recipe:
+    """The recipe that a model file carries: what it was trained on, and how.
+
+    Raises:
+        InputError: the graph was not made by a training run.
+    """
+    text = graph.metadata.get(RECIPE)
+    if not isinstance(text, str):
+        raise InputError(f"{where} carries no recipe, so its data is not known; --recipe NAME names it")
+    return parse_recipe(text, f"{where} ({RECIPE})")

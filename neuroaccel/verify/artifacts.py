@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from neuroaccel.engine.plan import Number
 from neuroaccel.errors import ExecutorUnavailable, FileFormatError, GraphError, InputError, UnsupportedNode
 from neuroaccel.graph import Graph, load_graph, sha256
 from neuroaccel.verify.compare import Comparison, compare
-from neuroaccel.verify.executors import STAND_IN_DT, Number, engine_trace, natural, quantised
+from neuroaccel.verify.executors import STAND_IN_DT, engine_trace, natural, quantised
 from neuroaccel.verify.inputs import Inputs, as_inputs, chunks, part, size_of
 
 Kind = Literal["nir", "lava", "model"]

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroaccel.engine.plan import Number
 from neuroaccel.errors import FileFormatError, InputError
 from neuroaccel.graph import Graph, Neuron, Synapse, Trace, sha256, write_atomic
-from neuroaccel.verify.executors import Number, engine_trace
+from neuroaccel.verify.executors import engine_trace
 from neuroaccel.verify.inputs import Inputs, as_inputs, chunks, part, sha256_of, size_of
 
 FORMAT = 1

@@ -14,7 +14,7 @@ from neuroaccel.graph import Graph, Neuron, Trace
 from neuroaccel.program import resolve
 from neuroaccel.verify.tick import before_firing
 
-Number = int | float
+Value = int | float
 Array = NDArray[Any]
 STATE = "state "
 
@@ -40,8 +40,8 @@ class Divergence:
     index: tuple[int, ...]
     operation: str
     expression: str
-    expected: Number
-    found: Number
+    expected: Value
+    found: Value
     distance: float | None
     position: int
     names: tuple[str, str] = ("the reference", "the other")
@@ -128,8 +128,8 @@ def _at(mask: NDArray[np.bool_]) -> tuple[int, ...] | None:
     return (t, *(int(k) for k in rest))
 
 
-def _number(value: Any) -> Number:
-    plain: Number = value.item()
+def _number(value: Any) -> Value:
+    plain: Value = value.item()
     return plain
 
 

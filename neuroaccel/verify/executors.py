@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from neuroaccel import engine
+from neuroaccel.engine.plan import Number
 from neuroaccel.errors import InputError
 from neuroaccel.graph import Graph, Neuron, Synapse, Trace
 from neuroaccel.verify.inputs import Inputs
 
-Number = Literal["float32", "float64", "integer"]
 Run = Callable[[Inputs], Trace]
 # NIR and Lava count seconds. Where a graph has none, a tick is taken as 1 ms: no spike depends on it.
 STAND_IN_DT = 1e-3
@@ -62,8 +63,6 @@ def natural(graph: Graph) -> Number:
 
 def engine_trace(graph: Graph, x: Inputs, arithmetic: Number) -> Trace:
     """What the event engine, the reference of all executors, makes of inputs."""
-    from neuroaccel import engine
-
     trace: Trace = engine.run(graph, dict(x), record=True, arithmetic=arithmetic, counts=False).trace
     return trace
 

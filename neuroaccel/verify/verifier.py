@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from neuroaccel.engine.plan import Number
 from neuroaccel.errors import (
     ExecutorFailure,
     ExecutorUnavailable,
@@ -25,7 +26,7 @@ from neuroaccel.verify.artifacts import check_artifact
 from neuroaccel.verify.certificate import Certificate, Digest, certify
 from neuroaccel.verify.compare import Comparison, compare
 from neuroaccel.verify.decisions import Decisions, as_labels, deciding_output, decisions, is_exact
-from neuroaccel.verify.executors import EXECUTORS, Executor, Number, Run, engine_trace, executor, natural
+from neuroaccel.verify.executors import EXECUTORS, Executor, Run, engine_trace, executor, natural
 from neuroaccel.verify.inputs import CHUNK, Inputs, as_inputs, chunks, part, size_of
 from neuroaccel.verify.report import Accuracy, ExecutorReport, Status, VerifyReport
 

@@ -10,8 +10,9 @@ import pytest
 
 from neuroaccel import engine
 from neuroaccel.engine import codegen
+from neuroaccel.engine.fixed import Format
 from neuroaccel.graph import Input, Output, chain
-from neuroaccel.program import LIF, Assign, Emit, Fire, NeuronSpec, Parameter, Program, State
+from neuroaccel.program import LIF, Assign, Emit, Fire, Fixed, NeuronSpec, Parameter, Program, State
 from tests.engine.reference import reference, same
 from tests.random_graphs import neuron
 
@@ -110,3 +111,28 @@ def test_the_kernel_is_one_per_program_and_arithmetic() -> None:
     assert a == b
     assert a != codegen.float_source(LIF(0.5, tie="ge").program, "float32")
     assert dataclasses.replace(LIF(0.5).program, name="other").key == LIF(0.9).program.key
+
+
+def test_a_nan_comes_through_max_and_min_on_either_side() -> None:
+    body = (
+        Assign("big", "mul", ("i", 3e38)),
+        Assign("nan", "sub", ("big", "big")),
+        Assign("a", "max", ("nan", "i")),
+        Assign("b", "max", ("i", "nan")),
+        Assign("c", "min", ("nan", "i")),
+        Assign("d", "min", ("i", "nan")),
+    )
+    states = tuple(State(name) for name in "abcd")
+    program = Program("nan", states, (), body, emit=Emit("state", "a"), membrane="a")
+    graph = chain({"x": Input((2,), "analog"), "n": neuron(NeuronSpec(program, {}), (2,)), "y": Output()})
+    found = engine.run(graph, np.array([[[10.0, 0.5]]], np.float32), record=True).trace.states["n"]
+    for name in "abcd":  # the first neuron overflows, the second does not
+        assert np.isnan(found[name][0, 0, 0])
+        assert found[name][0, 0, 1] == (0.5 if name in "ab" else 0.0)
+
+
+def test_the_floor_of_a_fraction_below_zero_is_minus_one_and_must_fit() -> None:
+    body = (Assign("n", "floor", ("i",)), Assign("v", "shift", ("n", 62.0)))
+    program = Program("floor", (State("v"),), (), body, emit=Emit("state", "v"))
+    with pytest.raises(OverflowError, match="v = shift"):
+        codegen.integer_source(program, Fixed(32), {"i": Format(1, 1)})

@@ -41,9 +41,8 @@ from neuroaccel.graph.counting import (
     pruned_per_tick,
     reached,
     rule_of,
-    words_per_update,
 )
-from neuroaccel.program import ALIF, LIF, Arithmetic, Fixed, GradedLIF
+from neuroaccel.program import LIF, Arithmetic, Fixed, GradedLIF
 from tests.conftest import examples
 from tests.graphs import GRAPHS
 from tests.graphs.parts import neuron, weights
@@ -220,8 +219,3 @@ def test_learning_updates_and_additions() -> None:
     assert isinstance(loop.nodes["both"], Add)
     assert rule_of(loop.nodes["both"]).elementwise(loop, "both", infer(loop)) == 4
     assert rule_of(Readout()).elementwise(loop, "readout", infer(loop)) == 4
-
-
-def test_words_per_update() -> None:
-    assert words_per_update(neuron(LIF(), 1)) == 2
-    assert words_per_update(neuron(ALIF(), 1)) == 6

@@ -8,7 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuroaccel.errors import GraphError
-from neuroaccel.graph import Add, Delay, Edge, Graph, Input, Linear, Neuron, Node, Output, WeightGrid, chain, infer
+from neuroaccel.graph import (
+    Add,
+    Delay,
+    Edge,
+    Graph,
+    Input,
+    Linear,
+    Neuron,
+    Node,
+    Output,
+    Scope,
+    WeightGrid,
+    chain,
+    infer,
+)
 from neuroaccel.program import LIF
 from tests.conftest import examples
 from tests.graphs import GRAPHS
@@ -107,5 +121,4 @@ def test_order_runs_sources_first(data: st.DataObject) -> None:
 def test_names_of_what_runs() -> None:
     graph = GRAPHS["feedback"]()
     assert graph.of_type(Neuron) == ("layer1", "layer2")
-    assert graph.scopes() == ()
-    assert GRAPHS["flow_step"]().scopes() == ("field",)
+    assert GRAPHS["flow_step"]().of_type(Scope) == ("field",)

@@ -61,7 +61,7 @@ def test_runs_of_random_graphs_against_loops(seed: int) -> None:
 def test_a_network_is_lowered_folded_and_counted() -> None:
     net, x = network(), spikes()
     book = count(net, x, executor="torch")
-    assert book.same_as(count(lower(net, x), x, executor="torch"))
+    assert book.differences(count(lower(net, x), x, executor="torch")) == []
     assert "norm" not in book.facts
     assert book.samples == 2
     assert book.total("spikes").all()

@@ -57,6 +57,8 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "state called i": ({"states": (State("v"), State("i"))}, "must be distinct identifiers"),
     "no identifier": ({"parameters": (Parameter("level"), Parameter("a b"))}, "must be distinct identifiers"),
     "derived reads a state": ({"derived": (Assign("c", "copy", ("v",)),)}, "reads 'v', which nothing has set"),
+    "derived sets a state": ({"derived": (Assign("v", "copy", (1.0,)),)}, "takes a name that is there already"),
+    "derived sets a parameter": ({"derived": (Assign("level", "neg", ("level",)),)}, "takes a name that is there"),
     "leak": ({"leak": ("v",)}, r"leak \['v'\] is neither parameter nor derived"),
     "fresh": ({"states": (State("v", "start"),)}, "fresh value 'start' of 'v' is no parameter"),
     "membrane": ({"membrane": "u"}, "membrane 'u' is not a state"),

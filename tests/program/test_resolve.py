@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuroaccel.errors import ProgramError
-from neuroaccel.program import ALIF, LIF, check_parameters, resolve
+from neuroaccel.program import ALIF, LIF, Assign, Emit, Parameter, Program, State, check_parameters, resolve
+from neuroaccel.program.language import ARITY
 from tests.conftest import examples
 
 F32 = st.floats(0.0, 1.0, width=32)
@@ -48,3 +49,19 @@ def test_refusals_name_the_place_and_the_range() -> None:
         check_parameters(program, {**good, "beta": np.array([0.5, 1.5], np.float32)}, "layer 1")
     with pytest.raises(ProgramError, match=r"parameter 'kappa' spans \[-1, -1\], allowed is \[0.0, inf\]"):
         check_parameters(program, {**good, "kappa": np.array(-1, np.float32)}, "layer 1")
+
+
+def test_a_derived_value_may_use_every_operation() -> None:
+    one = ("neg", "abs", "floor", "copy", "flush")
+    two = ("add", "sub", "mul", "div", "max", "min", "gt", "ge", "lt", "le", "eq")
+    expected = {"neg": 1.5, "abs": 1.5, "floor": -2.0, "copy": -1.5, "flush": -1.5, "select": 4.0, "shift": -6.0}
+    expected |= {"add": 2.5, "sub": -5.5, "mul": -6.0, "div": -0.375, "max": 4.0, "min": -1.5}
+    expected |= {"gt": 0.0, "ge": 0.0, "lt": 1.0, "le": 1.0, "eq": 0.0}
+    derived = [Assign(f"x_{op}", op, ("a",)) for op in one] + [Assign(f"x_{op}", op, ("a", "b")) for op in two]
+    derived += [Assign("x_select", "select", (0.0, "a", "b")), Assign("x_shift", "shift", ("a", 2.0))]
+    assert {a.op for a in derived} == set(ARITY)
+    parameters = (Parameter("a"), Parameter("b"))
+    body = (Assign("v", "add", ("v", "i")),)
+    program = Program("all", (State("v"),), parameters, body, derived=tuple(derived), emit=Emit("state", "v"))
+    found = resolve(program, {"a": np.float32(-1.5), "b": np.float32(4.0)})
+    assert {op: float(found[f"x_{op}"]) for op in expected} == expected

@@ -90,6 +90,7 @@ def test_wrong_recipes_say_where(text: str, override: str, message: str) -> None
     ("layer", "message"),
     [
         ({"kind": "liff"}, r"layers\[0\].*'liff'.*linear"),
+        ({"kind": "li", "name": "output"}, r"layers\[0\].*'output' already"),
         ({"kind": "linear"}, r"layers\[0\] \(linear\).*features"),
         ({"kind": "conv2d", "channels": 3, "kernel": 9}, r"layers\[0\] \(conv2d\).*\(5,\)"),
         ({"kind": "lif", "gamma": 1}, r"layers\[0\] \(lif\).*gamma"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from neuroaccel.graph import infer, load_graph
 from neuroaccel.training.evaluate import evaluate, inputs
 from neuroaccel.training.recipe import Recipe, load_recipe
 from neuroaccel.training.run import train
-from neuroaccel.training.runs import MODEL, Run, open_run, resolve_model
+from neuroaccel.training.runs import MODEL, Run, open_run, recipe_of, resolve_model
 
 QUICK = ["train.epochs=2", "data.train_samples=96", "layers.0.channels=4", "layers.4.channels=4", "data.ticks=6"]
 
@@ -122,6 +123,16 @@ def test_runs_are_found_by_name_folder_file_and_age(finished: Run, tmp_path: Pat
         open_run(None, tmp_path)
 
 
+def test_the_model_file_alone_says_what_it_was_trained_on(finished: Run, recipe: Recipe, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere.safetensors"
+    copy.write_bytes(finished.model_file.read_bytes())
+    graph, run = resolve_model(copy)
+    assert run is None
+    assert recipe_of(graph, "elsewhere") == recipe
+    with pytest.raises(InputError, match="bare carries no recipe"):
+        recipe_of(replace(graph, metadata={}), "bare")
+
+
 def test_inputs_are_the_first_samples_of_a_split(recipe: Recipe) -> None:
     x, labels = inputs(recipe, "test", 5)
     assert x.shape == (6, 5, 2, 34, 34)
@@ -145,4 +156,4 @@ def test_count_binning_trains_and_lowers_to_a_count_edge(tmp_path: Path) -> None
     run = train(load_recipe("saccade-digits", [*options, "data.maximum=64"]), tmp_path / "counts", progress=False)
     signals = infer(run.graph())
     assert signals["input"].kind == "count"
-    assert signals["0"].exact
+    assert signals["conv2d_1"].exact
