@@ -232,6 +232,12 @@ def test_refusals() -> None:
         LIF(form="euler")
     with pytest.raises(ProgramError, match="needs tau in ticks"):
         LIF(form="decay_input")
+    with pytest.raises(ProgramError, match=r"LIF\(form='decay'\) has no rate, tau; it takes v_leak, gain"):
+        LIF(tau=20.0, rate=0.1)
+    with pytest.raises(ProgramError, match=r"form='euler'\) has no gain"):
+        LIF(form="euler", rate=0.5, gain=np.array([1, 2], np.float32))
+    with pytest.raises(ProgramError, match=r"form='decay_input'\) has no v_leak, resistance"):
+        LIF(form="decay_input", tau=2.0, v_leak=0.1, resistance=3.0)
     with pytest.raises(ProgramError, match="reset 'half' with delay 0"):
         LIF(reset="half")  # type: ignore[arg-type]
     with pytest.raises(ProgramError, match="with delay 2"):
