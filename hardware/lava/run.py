@@ -109,7 +109,10 @@ def run_bundle(
         if not result.is_file():
             raise ExecutorFailure(f"Lava ended without a result for {bundle}")
         with np.load(result, allow_pickle=False) as stored:
-            return _trace(description, {name: stored[name] for name in stored.files})
+            try:
+                return _trace(description, {name: stored[name] for name in stored.files})
+            except KeyError as error:
+                raise ExecutorFailure(f"{bundle}: Lava gave no {error}, which its description names") from error
 
 
 def _run(command: list[str], timeout_s: float, scratch: str) -> None:
