@@ -20,7 +20,7 @@ SOURCES = {
     "hardware": "neuroaccel.hardware",
 }
 
-ANYWHERE = {"errors", "extras"}
+ANYWHERE = {"errors", "extras", "compiling"}
 MODEL = {"program", "neurons", "kernels", "synapses", "network", "graph", "engine", "ledger"}
 
 # Room -> the other rooms that it may import. A room is a folder or a module directly in the package.
@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "__main__": {"cli"},
     "extras": set(),
+    "compiling": set(),
     "program": set(),
     "neurons": {"program"},
     "kernels": {"neurons", "program"},
@@ -56,7 +57,7 @@ EXCEPTIONS: dict[str, set[str]] = {
 }
 
 # Rooms that run without torch, but for these files.
-WITHOUT_TORCH = {"errors", "extras", "program", "graph", "engine", "ledger"}
+WITHOUT_TORCH = {"errors", "extras", "compiling", "program", "graph", "engine", "ledger"}
 WITH_TORCH = ("neuroaccel/graph/lower*.py", "neuroaccel/ledger/torch_hooks.py", "neuroaccel/ledger/dense.py")
 
 
