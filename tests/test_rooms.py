@@ -20,7 +20,7 @@ SOURCES = {
     "hardware": "neuroaccel.hardware",
 }
 
-ANYWHERE = {"errors", "extras", "folders"}
+ANYWHERE = {"errors", "extras", "folders", "compiling"}
 MODEL = {"program", "neurons", "kernels", "synapses", "network", "graph", "engine", "ledger"}
 
 # Room -> the other rooms that it may import. A room is a folder or a module directly in the package.
@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "extras": set(),
     "folders": set(),
+    "compiling": set(),
     "program": set(),
     "neurons": {"program"},
     "kernels": {"neurons", "program"},
@@ -57,7 +58,7 @@ EXCEPTIONS: dict[str, set[str]] = {
 }
 
 # Rooms that run without torch, but for these files.
-WITHOUT_TORCH = {"errors", "extras", "folders", "program", "graph", "engine", "ledger"}
+WITHOUT_TORCH = {"errors", "extras", "folders", "compiling", "program", "graph", "engine", "ledger"}
 WITH_TORCH = ("neuroaccel/graph/lower*.py", "neuroaccel/ledger/torch_hooks.py", "neuroaccel/ledger/dense.py")
 
 

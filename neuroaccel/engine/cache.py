@@ -1,149 +1,20 @@
-"""Compiled kernels: sources are written to a cache folder and compiled there once, for all processes.
-
-The folder's name hashes what the machine code depends on beside a kernel's own text: all kernel sources, the versions
-of numba and Python, and the CPU. A changed source therefore never meets old code, and site-packages may be read-only.
-"""
+"""The engine's own kernels, compiled by :mod:`neuroaccel.compiling`."""
 
 from __future__ import annotations
 
-import atexit
 import functools
-import hashlib
-import importlib.util
-import logging
-import os
-import platform
-import shutil
-import sys
-import tempfile
-import time
-from collections.abc import Callable
 from importlib import resources
-from pathlib import Path
-from pickle import UnpicklingError  # what numba raises on a damaged file of its own
-from types import ModuleType
-from typing import Any
 
-import llvmlite.binding
-import numba
+from neuroaccel.compiling import Kernel, compile_source, folder, wanted
 
-from neuroaccel.folders import user_cache
-
-LOG = logging.getLogger("neuroaccel")
-Kernel = Callable[..., Any]
-_COMPILED: dict[tuple[Path, str], Kernel] = {}
-# numba recognises a source file by size and time of change: with one fixed time, processes that race to write the same
-# text leave a file that is the same to numba, whoever came last.
-_WRITTEN = 1_000_000_000
-
-
-def folder() -> Path:
-    """Where kernels are compiled: below ``NEUROACCEL_KERNEL_CACHE``, else the user's cache, else a temporary folder."""
-    return _usable(wanted()) / _key()
-
-
-def wanted() -> Path:
-    """The folder of all versions' kernels that ``folder`` would use if it can be written; touches nothing."""
-    chosen = os.environ.get("NEUROACCEL_KERNEL_CACHE")
-    return Path(chosen) if chosen else user_cache() / "kernels"
+__all__ = ["Kernel", "compile_source", "folder", "load", "wanted"]
 
 
 def load(name: str, number: str) -> Kernel:
     """The kernel of ``engine/kernels/{name}.py``, compiled for ``float32``, ``float64`` or ``int64``."""
-    return compile_source(f"{name}_{number}", _sources()[f"{name}.py"], number)
-
-
-def compile_source(name: str, source: str, number: str) -> Kernel:
-    """Compile the function ``kernel`` of a source text, under the signature that it states.
-
-    Arguments:
-        name: for the file; the text's own hash is added to it.
-        source: a module with ``SIGNATURE`` and ``kernel``.
-        number: the type that ``V`` stands for in the signature.
-
-    Returns:
-        The compiled function; loading one that this machine compiled before takes milliseconds.
-    """
-    stem = f"{name}_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
-    where = folder()
-    if (where, stem) not in _COMPILED:
-        started = time.perf_counter()
-        path = _write(where, stem, source)
-        try:
-            kernel = _compile(path, number)
-        except (UnpicklingError, EOFError, ImportError, AttributeError, ValueError, KeyError, TypeError) as error:
-            # Machine code that a crash cut short: once more from the source, which fails again if it is to blame.
-            LOG.info("compiling kernel %s anew, what the cache holds of it is damaged (%r)", name, error)
-            for stale in (where / "__pycache__").glob(f"{stem}.*"):
-                stale.unlink(missing_ok=True)
-            kernel = _compile(path, number)
-        if not getattr(getattr(kernel, "stats", None), "cache_hits", True):
-            LOG.info("compiled kernel %s in %.1f s, kept in %s", name, time.perf_counter() - started, where)
-        _COMPILED[where, stem] = kernel
-    return _COMPILED[where, stem]
-
-
-def _compile(path: Path, number: str) -> Kernel:
-    """Import a written source and compile its kernel, or load the machine code that numba keeps beside it."""
-    module = _import(path)
-    signature = module.SIGNATURE.replace("V", number)
-    kernel: Kernel = numba.njit(signature, cache=True, nogil=True, error_model="numpy")(module.kernel)
-    return kernel
+    return compile_source(f"{name}_{number}", _source(f"{name}.py"), number)
 
 
 @functools.cache
-def _sources() -> dict[str, str]:
-    files = resources.files("neuroaccel.engine.kernels").iterdir()
-    return {file.name: file.read_text("utf-8") for file in files if file.name.endswith(".py")}
-
-
-@functools.cache
-def _key() -> str:
-    cpu = llvmlite.binding
-    parts = [numba.__version__, sys.version, platform.machine(), cpu.get_host_cpu_name()]
-    parts += [cpu.get_host_cpu_features().flatten(), *(f"{k}\0{v}" for k, v in sorted(_sources().items()))]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-@functools.cache
-def _usable(wanted: Path) -> Path:
-    """The folder if it can be written, else a temporary one that goes with the process."""
-    try:
-        wanted.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=wanted):
-            return wanted.resolve()
-    except OSError as error:
-        # A fresh private folder, not a guessable one: code is loaded from it.
-        temporary = Path(tempfile.mkdtemp(prefix="neuroaccel-kernels-"))
-        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-        LOG.info("kernel cache %s cannot be written (%s); compiling into %s", wanted, error, temporary)
-        return temporary
-
-
-def _write(where: Path, stem: str, source: str) -> Path:
-    path, content = where / f"{stem}.py", source.encode()
-    if path.is_file() and path.read_bytes() == content:
-        return path
-    where.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=where, prefix=f".{stem}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.utime(temporary, (_WRITTEN, _WRITTEN))
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
-
-
-def _import(path: Path) -> ModuleType:
-    name = f"neuroaccel_kernel_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    # numba's cache looks functions up by module name when it loads machine code.
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+def _source(file: str) -> str:
+    return resources.files("neuroaccel.engine.kernels").joinpath(file).read_text("utf-8")

@@ -56,7 +56,8 @@ def _value(a: Assign, names: Mapping[str, Tensor], like: Tensor) -> Tensor:
         return value.expand_as(like) if value.dim() < like.dim() else value
     if a.op == "flush":
         x = read(a.args[0])
-        return torch.where(x.abs() < FLUSH_BELOW, 0.0, x) if x.dtype == torch.float32 else x
+        # The gradient passes, as where nothing is flushed: a state that is 0 must not hide what it depends on.
+        return x - torch.where(x.abs() < FLUSH_BELOW, x, 0.0).detach() if x.dtype == torch.float32 else x
     if a.op == "select":
         condition, yes, no = (read(x) for x in a.args)
         return torch.where(condition != 0, yes, no)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroaccel.errors import ProgramError, StateError
+from neuroaccel.neurons.backend import choose
 from neuroaccel.neurons.interpreter import State, derive, fresh, tick
 from neuroaccel.neurons.surrogate import bounded
 from neuroaccel.program import NeuronSpec, zoo
@@ -16,7 +17,8 @@ from neuroaccel.program.language import INPUT
 
 
 class Neuron(nn.Module):
-    """A population that runs a neuron program (the torch reference).
+    """A population that runs a neuron program: whole sequences by the fastest implementation that is registered
+    (:mod:`neuroaccel.neurons.backend`), everything else by the torch reference, bit for bit the same.
 
     Arguments:
         spec: the program, the values of its parameters, what is learnable, the surrogate.
@@ -90,7 +92,9 @@ class Neuron(nn.Module):
         spec = self.spec
         return tick(spec.program, values, i, state, spec.surrogate, spec.slope, spec.detach_reset)
 
-    def _dtype(self) -> torch.dtype:
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of state and arithmetic."""
         for p in self.spec.program.parameter_names:
             dtype: torch.dtype = getattr(self, p).dtype
             return dtype
@@ -113,7 +117,7 @@ class Neuron(nn.Module):
         if gap < 1:
             raise StateError(f"gap counts ticks and must be at least 1, not {gap}")
         with torch.autocast(device_type=i.device.type, enabled=False):
-            i = i.to(self._dtype())
+            i = i.to(self.dtype)
             values = self.values()
             state = self._ready(i, values, state)
             for _ in range(gap - 1):
@@ -130,29 +134,38 @@ class Neuron(nn.Module):
         Returns:
             What is emitted, ``[T, N, ...]``, and the state after the last tick.
         """
-        y, state, _ = self._run(x, state, keep=False)
-        return y, state
+        with torch.autocast(device_type=x.device.type, enabled=False):
+            x, values, state = self._begin(x, state)
+            backend, _ = choose(self.spec, x, values)
+            if backend is not None:
+                return backend.run(self.spec, x, values, state)
+            y, state, _ = self._reference(x, values, state, keep=False)
+            return y, state
 
     def trace(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State, State]:
         """Like :meth:`forward`, and a history: state name → its value after every tick, ``i`` → the current."""
-        y, after, history = self._run(x, state, keep=True)
+        with torch.autocast(device_type=x.device.type, enabled=False):
+            y, after, history = self._reference(*self._begin(x, state), keep=True)
         return y, after, {**history, INPUT: x}
 
-    def _run(self, x: Tensor, state: State | None, keep: bool) -> tuple[Tensor, State, State]:
+    def _begin(self, x: Tensor, state: State | None) -> tuple[Tensor, dict[str, Tensor], State]:
         if x.shape[0] < 1:
             raise StateError("a sequence needs at least one tick")
-        with torch.autocast(device_type=x.device.type, enabled=False):
-            x = x.to(self._dtype())
-            values = self.values()
-            state = self._ready(x[0], values, state)
-            emitted, kept = [], []
-            for i in x.unbind(0):
-                y, state = self._tick(i, values, state)
-                emitted.append(y)
-                if keep:
-                    kept.append(state)
-            history = {n: torch.stack([s[n] for s in kept]) for n in state} if keep else {}
-            return torch.stack(emitted), state, history
+        x = x.to(self.dtype)
+        values = self.values()
+        return x, values, self._ready(x[0], values, state)
+
+    def _reference(
+        self, x: Tensor, values: Mapping[str, Tensor], state: State, keep: bool
+    ) -> tuple[Tensor, State, State]:
+        emitted, kept = [], []
+        for i in x.unbind(0):
+            y, state = self._tick(i, values, state)
+            emitted.append(y)
+            if keep:
+                kept.append(state)
+        history = {n: torch.stack([s[n] for s in kept]) for n in state} if keep else {}
+        return torch.stack(emitted), state, history
 
     def reset(self, state: State, done: Tensor) -> State:
         """Fresh state for the samples where ``done`` ([N], bool) holds, the others as they are."""

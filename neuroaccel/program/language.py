@@ -102,6 +102,8 @@ class Program:
         membrane: the state that plots and comparisons call the membrane.
         leak: parameters or derived values that, where not zero, move the neuron without any input.
 
+    ``text`` is :meth:`to_json` as a text, for what takes no objects.
+
     Raises:
         ProgramError: an unknown operation or name, a wrong number of operands, an emission that nothing computes.
     """
@@ -116,9 +118,11 @@ class Program:
     emit: Emit = field(default_factory=Emit)
     membrane: str = "v"
     leak: tuple[str, ...] = ()
+    text: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check(self)
+        object.__setattr__(self, "text", json.dumps(self.to_json()))
 
     @property
     def state_names(self) -> tuple[str, ...]:

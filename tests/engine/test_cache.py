@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neuroaccel import compiling
 from neuroaccel.engine import cache
 
 DOUBLE = """SIGNATURE = "void(V[::1])"
@@ -37,7 +38,7 @@ print(x.tolist())
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("NEUROACCEL_KERNEL_CACHE", str(tmp_path / "kernels"))
     yield tmp_path / "kernels"
-    cache._usable.cache_clear()
+    compiling._usable.cache_clear()
 
 
 def use(source: Path, **environment: str) -> subprocess.Popen[str]:
@@ -90,7 +91,7 @@ def test_a_damaged_source_is_written_again(folder: Path) -> None:
     (path,) = folder.rglob("scan_float32_*.py")
     text = path.read_text()
     path.write_text("broken(")
-    cache._COMPILED.clear()
+    compiling._COMPILED.clear()
     cache.load("scan", "float32")
     assert path.read_text() == text
 
@@ -109,7 +110,7 @@ def test_a_folder_that_cannot_be_written_is_replaced_by_a_temporary_one(
     cache.compile_source("double", DOUBLE, "float64")(x)
     assert x.tolist() == [2.0, 6.0]
     assert cache.folder() == where
-    cache._usable.cache_clear()
+    compiling._usable.cache_clear()
 
 
 def test_the_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
