@@ -1,8 +1,8 @@
 """Our threads: parts of a kernel's neurons on as many threads as torch may use; no result depends on their number.
 
 A waking thread is often put on the processor of the one that woke it, and then both take turns for longer than a kernel
-lasts. Where the system lets us, a worker is therefore kept off the processor that its caller is on. There are more parts
-than threads, each taken by whoever is free, so that a worker that gets no processor does not hold up the rest.
+lasts. Where the system lets us, a worker is therefore kept off the processor that its caller is on. There are more
+parts than threads, each taken by whoever is free, so that a worker that gets no processor does not hold up the rest.
 """
 
 from __future__ import annotations
