@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from neuroaccel.engine.npz import read_npz, write_npz
 from neuroaccel.errors import FileFormatError
+from neuroaccel.folders import user_cache
 
 log = logging.getLogger("neuroaccel")
 
@@ -28,10 +29,7 @@ FILE_KIND, FILE_VERSION = "neuroaccel-cache", 1
 def cache_dir() -> Path:
     """Return ``NEUROACCEL_CACHE``, else ``XDG_CACHE_HOME/neuroaccel``, else ``~/.cache/neuroaccel``."""
     own = os.environ.get("NEUROACCEL_CACHE")
-    if own:
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "neuroaccel"
+    return Path(own) if own else user_cache()
 
 
 def cache_key(version: int, parameters: Mapping[str, Any]) -> str:

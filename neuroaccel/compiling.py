@@ -27,6 +27,8 @@ from typing import Any
 import llvmlite.binding
 import numba
 
+from neuroaccel.folders import user_cache
+
 LOG = logging.getLogger("neuroaccel")
 Kernel = Callable[..., Any]
 _COMPILED: dict[tuple[Path, str], Kernel] = {}
@@ -43,8 +45,7 @@ def folder() -> Path:
 def wanted() -> Path:
     """The folder of all versions' kernels that ``folder`` would use if it can be written; touches nothing."""
     chosen = os.environ.get("NEUROACCEL_KERNEL_CACHE")
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(chosen) if chosen else user / "neuroaccel" / "kernels"
+    return Path(chosen) if chosen else user_cache() / "kernels"
 
 
 def compile_source(name: str, source: str, number: str) -> Kernel:

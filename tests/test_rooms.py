@@ -20,7 +20,7 @@ SOURCES = {
     "hardware": "neuroaccel.hardware",
 }
 
-ANYWHERE = {"errors", "extras", "compiling"}
+ANYWHERE = {"errors", "extras", "folders", "compiling"}
 MODEL = {"program", "neurons", "kernels", "synapses", "network", "graph", "engine", "ledger"}
 
 # Room -> the other rooms that it may import. A room is a folder or a module directly in the package.
@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "__main__": {"cli"},
     "extras": set(),
+    "folders": set(),
     "compiling": set(),
     "program": set(),
     "neurons": {"program"},
@@ -57,7 +58,7 @@ EXCEPTIONS: dict[str, set[str]] = {
 }
 
 # Rooms that run without torch, but for these files.
-WITHOUT_TORCH = {"errors", "extras", "compiling", "program", "graph", "engine", "ledger"}
+WITHOUT_TORCH = {"errors", "extras", "folders", "compiling", "program", "graph", "engine", "ledger"}
 WITH_TORCH = ("neuroaccel/graph/lower*.py", "neuroaccel/ledger/torch_hooks.py", "neuroaccel/ledger/dense.py")
 
 

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from neuroaccel.errors import ExecutorFailure, ExecutorUnavailable
+from neuroaccel.folders import user_cache
 
 LAVA = "lava-nc==0.10.0"
 VARIABLE = "NEUROACCEL_LAVA_PYTHON"
@@ -21,7 +22,7 @@ log = logging.getLogger("neuroaccel")
 
 def default_folder() -> Path:
     """Where :func:`make_environment` puts an environment if it is not told."""
-    return Path.home() / ".cache" / "neuroaccel" / "lava"
+    return user_cache() / "lava"
 
 
 def candidates() -> Iterator[Path]:
@@ -48,7 +49,7 @@ def find_environment() -> Path:
     """The interpreter of an environment that holds Lava.
 
     ``NEUROACCEL_LAVA_PYTHON`` names it, else ``.venv-lava`` in this folder, one above it or beside the sources, else
-    ``~/.cache/neuroaccel/lava``.
+    ``lava`` in the user's cache folder (:func:`neuroaccel.folders.user_cache`).
 
     Raises:
         ExecutorUnavailable: there is none; the message says how to get it.
@@ -92,7 +93,7 @@ def make_environment(folder: str | os.PathLike[str] | None = None, *, timeout_s:
     """Make the environment: Python 3.10 with lava-nc, about 310 MB.
 
     Arguments:
-        folder: where (default ``~/.cache/neuroaccel/lava``); one that works already is kept.
+        folder: where (default: ``lava`` in the user's cache folder); one that works already is kept.
         timeout_s: seconds for each of its two steps.
 
     Returns:

@@ -49,8 +49,11 @@ def export_lava(graph: Graph, folder: str | os.PathLike[str], *, fixed: bool = F
     if target.exists() and not (target / DESCRIPTION).is_file() and not (target.is_dir() and not any(target.iterdir())):
         raise InputError(f"{target} exists and is no Lava bundle; choose another folder")
     network = network_of(graph, fixed=fixed)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror})") from error
     try:
         made.chmod(0o755)
         (made / DESCRIPTION).write_text(json.dumps(network.description, indent=1, sort_keys=True) + "\n", "utf-8")
@@ -123,6 +126,8 @@ def compare_lava(graph: Graph, bundle: str | os.PathLike[str]) -> list[str]:
     stated = (found.description["graph_sha256"], found.description.get("source_sha256"))
     if sha256(graph) not in stated:
         differences.append(f"the bundle states graph {stated[0][:16]}…, this graph is {sha256(graph)[:16]}…")
+    elif stated[0] != (runs := expected.description["graph_sha256"]):
+        differences.append(f"the bundle states that it runs graph {stated[0][:16]}…, expected is {runs[:16]}…")
     differences += _arrays(found.arrays, expected.arrays)
     differences += _entries(found.description, expected.description)
     for name in SOURCES:

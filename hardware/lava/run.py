@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ def run_lava(
     graph: Graph,
     x: Any,
     *,
-    model: Literal["float", "fixed"] = "float",
+    fixed: bool = False,
     timeout_s: float = 600.0,
     python: str | os.PathLike[str] | None = None,
 ) -> Trace:
@@ -37,7 +37,7 @@ def run_lava(
     Arguments:
         graph: an instant or pipelined graph.
         x: ``[T, N, *shape]``, event streams (one per sample), or a dict of them by input.
-        model: ``float`` (float64) or ``fixed`` (Loihi's integers; a float graph is quantised first).
+        fixed: in Loihi's integers (a float graph is quantised first) instead of float64.
         timeout_s: seconds for the run.
         python: interpreter with Lava (default: :func:`find_environment`).
 
@@ -53,7 +53,7 @@ def run_lava(
     """
     interpreter = find_environment() if python is None else Path(python)
     with tempfile.TemporaryDirectory() as folder:
-        bundle = export_lava(graph, Path(folder) / "bundle", fixed=model == "fixed")
+        bundle = export_lava(graph, Path(folder) / "bundle", fixed=fixed)
         return run_bundle(bundle, dense_inputs(graph, x), timeout_s=timeout_s, python=interpreter)
 
 
@@ -109,7 +109,10 @@ def run_bundle(
         if not result.is_file():
             raise ExecutorFailure(f"Lava ended without a result for {bundle}")
         with np.load(result, allow_pickle=False) as stored:
-            return _trace(description, {name: stored[name] for name in stored.files})
+            try:
+                return _trace(description, {name: stored[name] for name in stored.files})
+            except KeyError as error:
+                raise ExecutorFailure(f"{bundle}: Lava gave no {error}, which its description names") from error
 
 
 def _run(command: list[str], timeout_s: float, scratch: str) -> None:

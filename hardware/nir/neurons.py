@@ -59,8 +59,9 @@ def held(name: str, node: Neuron, allow_approximate: bool) -> tuple[Known, list[
         lost.append("a reset one tick late became a reset at the spike")
         options["reset_delay"] = 0
     if lost and not allow_approximate:
+        would = "; ".join(lost).replace("became", "would become")
         cure = "train with reset='zero', or allow it with allow_approximate=True (the spikes will differ)"
-        raise UnsupportedNode(name, WHERE, f"NIR resets to a value, at the spike ({'; '.join(lost)}?); {cure}")
+        raise UnsupportedNode(name, WHERE, f"NIR resets to a value, at the spike ({would}); {cure}")
     return Known(known.name, options), lost
 
 

@@ -72,7 +72,7 @@ def energy(
     lines = [format_book(book), "", format_execution(execution)]
     for report in reports:
         lines += ["", format_table(report)]
-    if model.run is not None:
+    if model.run is not None and events is None:  # a recording's figures are not the run's
         from neuroaccel.cli.output import json_text
 
         path = write_atomic(model.run.folder / "energy.json", f"{json_text(data)}\n".encode())

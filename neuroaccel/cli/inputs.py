@@ -15,9 +15,12 @@ from neuroaccel.errors import EventsError, InputError
 from neuroaccel.graph import Input
 
 if TYPE_CHECKING:
+    from neuroaccel.engine import EventStream
     from neuroaccel.graph import Graph
     from neuroaccel.training.recipe import Recipe
     from neuroaccel.training.runs import Run
+
+EVENTS = "neuroaccel-events"  # the format of Events.save
 
 
 @dataclass(frozen=True)
@@ -105,15 +108,16 @@ def samples_of(recipe: Recipe, split: str, count: int | None, seed: int | None) 
 
 
 def recording(graph: Graph, path: Path) -> Samples:
-    """One recording from an ``.npz`` file of events, as a batch of one.
+    """One recording from an ``.npz`` file, as a batch of one: binned (EventStream.save) or in time (Events.save).
 
     Raises:
         FileFormatError: the file is missing, truncated, foreign or inconsistent (events outside its sensor).
         EventsError: events of another shape, tick or value than the network takes.
     """
     from neuroaccel.engine.events import EventStream
+    from neuroaccel.engine.npz import kind_of
 
-    stream = EventStream.load(path)
+    stream = _binned(graph, path) if kind_of(path) == EVENTS else EventStream.load(path)
     if len(graph.inputs) != 1:
         raise InputError(f"{path}: one recording, but the network has the inputs {', '.join(graph.inputs)}")
     (name,) = graph.inputs
@@ -133,6 +137,19 @@ def recording(graph: Graph, path: Path) -> Samples:
                 f"{path}: holds value {stream.value[wrong][0]}; the network's input '{name}' takes {kind}"
             )
     return Samples(stream.to_dense(np.float32)[:, None], None, {"file": str(path)})
+
+
+def _binned(graph: Graph, path: Path) -> EventStream:
+    """A sensor's events in the network's own ticks, merged as its input edge takes them."""
+    from neuroaccel.datasets import Events
+
+    if graph.dt is None:
+        raise InputError(f"{path}: events in time, but the network has no dt; give it binned ones (EventStream.save)")
+    events = Events.load(path)
+    (first,) = graph.of_type(Input)[:1]
+    node = graph.nodes[first]
+    assert isinstance(node, Input)
+    return events.bin(graph.dt, binning="binary" if node.edge == "binary" else "count")
 
 
 def chosen_samples(

@@ -105,9 +105,7 @@ def run(
         x = recording(graph, events).x
         python = _environment()
         with results_only(), progress("running Lava"):
-            trace = run_lava(
-                graph, x, model="fixed" if arithmetic == "fixed" else "float", timeout_s=timeout, python=python
-            )
+            trace = run_lava(graph, x, fixed=arithmetic == "fixed", timeout_s=timeout, python=python)
     spikes = {name: int(np.count_nonzero(values)) for name, values in trace.spikes.items()}
     outputs = {name: values[-1, 0].ravel().tolist() for name, values in trace.outputs.items()}
     data: dict[str, Any] = {"what": what, "model": arithmetic, "ticks": len(x), "spikes": spikes, "outputs": outputs}

@@ -69,6 +69,8 @@ def plot(
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise InputError(f"{folder}: a file of that name is in the way; --out names another folder") from error
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); --out names another folder") from error
     files = [str(write_atomic(folder / f"{name}.png", content)) for name, content in drawn.items()]
     emit({"run": run.name, "files": files}, "\n".join(files), json)
 

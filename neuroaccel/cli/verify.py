@@ -18,6 +18,7 @@ EXECUTORS = ("torch", "engine", "nir", "lava-float", "lava-fixed")
 
 def register(app: typer.Typer) -> None:
     app.command("verify", help=help_of(verify))(verify)
+    app.command("replay", help=help_of(replay))(replay)
 
 
 def verify(
@@ -90,7 +91,8 @@ def verify(
             source=inputs.source,
         )
     text = table(report)
-    target = certificate or (model.run.folder / "certificate.json" if model.run is not None else None)
+    own = model.run is not None and events is None  # a recording's certificate is not the run's
+    target = certificate or (model.run.folder / "certificate.json" if model.run is not None and own else None)
     if target is not None and report.certificate is not None:
         text += f"\ncertificate: {report.certificate.save(target)}"
     emit(report.to_json(), text, json)
@@ -104,3 +106,36 @@ def _executors(names: str) -> tuple[str, ...]:
     if unknown or not chosen:
         raise InputError(f"--executors {names!r}: {unknown or 'no name'}; expected some of {', '.join(EXECUTORS)}")
     return chosen
+
+
+def replay(
+    certificate: Annotated[Path, typer.Argument(metavar="CERTIFICATE", help="What `neuroaccel verify` wrote.")],
+    what: What = None,
+    events: Input = None,
+    recipe: Recipe = None,
+    runs: Runs = RUNS,
+    json: Json = False,
+) -> None:
+    """Run a network again and hold graph, input, spikes and membranes against a certificate.
+
+    The samples are those that the certificate names. Exits 1 at any mismatch.
+
+    Examples:
+        neuroaccel replay runs/saccade-digits/certificate.json saccade-digits
+        neuroaccel replay certificate.json model.safetensors --input events.npz --json
+    """
+    from neuroaccel.verify import Certificate
+    from neuroaccel.verify import replay as again
+
+    certified = Certificate.load(certificate)
+    model = open_model(what, runs)
+    source = certified.input.get("source") or {}
+    split, seed = str(source.get("split", "test")), source.get("seed")
+    inputs = chosen_samples(model, recipe, events, split, int(certified.input["samples"]), seed)
+    with results_only():
+        mismatches = again(certified, model.graph, inputs.x)
+    spikes = sum(int(layer["spikes"]) for layer in certified.run["layers"].values())
+    text = "\n".join(mismatches) or f"{model.name}: {spikes:,} spikes on {len(inputs)} samples come out as certified"
+    emit({"ok": not mismatches, "certificate": str(certificate), "mismatches": mismatches}, text, json)
+    if mismatches:
+        raise typer.Exit(1)

@@ -95,3 +95,12 @@ def read_npz(path: str | Path, kind: str, version: int, names: Sequence[str]) ->
     if missing:
         raise FileFormatError(f"{path}: the {kind} file lacks the arrays {missing}; it holds {sorted(arrays)}")
     return arrays
+
+
+def kind_of(path: str | Path) -> str | None:
+    """The kind of format that a file says it is, None where it cannot be read or says none."""
+    try:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return str(archive["format"])
+    except (*_UNREADABLE, AttributeError, TypeError):
+        return None

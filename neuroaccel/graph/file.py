@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from neuroaccel.errors import FileFormatError, NeuroaccelError
+from neuroaccel.errors import FileFormatError, InputError, NeuroaccelError
 from neuroaccel.graph import nodes as node_types
 from neuroaccel.graph.graph import Edge, Graph
 from neuroaccel.program import Arithmetic, Fixed, Program
@@ -82,8 +82,19 @@ def sha256(graph: Graph) -> str:
 
 
 def write_atomic(path: str | os.PathLike[str], content: bytes) -> Path:
-    """Write to a temporary name beside ``path``, then rename: nobody ever sees half a file."""
+    """Write to a temporary name beside ``path``, then rename: nobody ever sees half a file.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
     target = Path(path)
+    try:
+        return _written(target, content)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror})") from error
+
+
+def _written(target: Path, content: bytes) -> Path:
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from neuroaccel.errors import GraphError, UnsupportedNode
+from neuroaccel.errors import GraphError, InputError, UnsupportedNode
 from neuroaccel.graph import nodes as n
 from neuroaccel.graph.fold import fold_pools
 from neuroaccel.graph.graph import Edge, Graph
@@ -67,13 +67,17 @@ def lower(
         UnsupportedNode: a layer that no graph can hold, by name.
         GraphError: shapes that do not fit, weights that are not finite.
     """
+    if not isinstance(net, Network | nn.Module | Sequence) or isinstance(net, str):
+        raise InputError(f"lower takes a network of layers, not {type(net).__name__}")
     if not isinstance(net, Network):
         net = Network(list(net) if isinstance(net, Sequence | nn.Sequential) else [net])
     for name in net.names:
         layer = net[name]
         if isinstance(layer, NORMS) and layer.running_var is None:
             raise UnsupportedNode(name, "lower", "a BatchNorm without running statistics depends on its batch")
-    given = dict(example) if isinstance(example, Mapping) else {net.inputs[0]: example}
+    given = {
+        n: _example(n, v) for n, v in (example if isinstance(example, Mapping) else {net.inputs[0]: example}).items()
+    }
     shapes = net.shapes(given)
     draft = _Draft()
     for name in net.names:
@@ -92,6 +96,16 @@ def lower(
     if snap:
         graph = snap_weights(graph, weight_bits)
     return graph.validate()
+
+
+def _example(name: str, x: Any) -> Tensor:
+    """An example as a tensor ``[T, N, ...]``; arrays will do."""
+    found = x if isinstance(x, Tensor) else np.asarray(x)
+    if not isinstance(found, Tensor) and found.dtype.kind not in "biuf":
+        raise InputError(f"Input '{name}': the example is {type(x).__name__}, expected numbers [T, N, ...]")
+    if found.ndim < 2 or 0 in found.shape[:2]:
+        raise InputError(f"Input '{name}': the example has shape {tuple(found.shape)}, expected [T, N, ...]")
+    return torch.as_tensor(found)
 
 
 def _input(name: str, x: Tensor, maximum: int | None, grid: n.ValueGrid | None) -> n.Input:

@@ -7,7 +7,7 @@
 
 from neuroaccel.ledger.book import COLUMNS, FATES, Book, join
 from neuroaccel.ledger.counting import count
-from neuroaccel.ledger.energy import EnergyReport, energy
+from neuroaccel.ledger.energy_report import EnergyReport, energy
 from neuroaccel.ledger.execution import ExecutionBook, execution_book
 from neuroaccel.ledger.from_engine import book_of, count_with_engine
 from neuroaccel.ledger.profile import Constant, Profile, load_profile, profiles

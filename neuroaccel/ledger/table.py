@@ -7,7 +7,7 @@ from typing import Any
 
 from neuroaccel.ledger.book import Book
 from neuroaccel.ledger.charge import CLASSES
-from neuroaccel.ledger.energy import EnergyReport
+from neuroaccel.ledger.energy_report import EnergyReport
 from neuroaccel.ledger.execution import ExecutionBook
 
 COUNTS = ("synaptic_events", "macs", "updates_driven", "spikes", "zero_input", "pruned")
@@ -76,7 +76,7 @@ def format_table(report: EnergyReport, book: Book | None = None, execution: Exec
     """A plain text table of an energy report, its counts above it if given.
 
     Arguments:
-        report: of :func:`~neuroaccel.ledger.energy.energy`.
+        report: of :func:`~neuroaccel.ledger.energy`.
         book: the algorithm book that it was made from.
         execution: what the executor did; printed under the algorithm book.
     """

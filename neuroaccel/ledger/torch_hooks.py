@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from neuroaccel.engine.inputs import Feed, by_name, entering
 from neuroaccel.errors import InputError
-from neuroaccel.graph import Graph
+from neuroaccel.graph import Graph, Input
 from neuroaccel.graph.lower import lower
 from neuroaccel.ledger.book import Book
 from neuroaccel.ledger.dense import count_from_emissions
@@ -29,6 +30,15 @@ def _tensor(x: Any) -> Tensor:
     return torch.as_tensor(np.asarray(x) if not isinstance(x, Tensor) else x.detach().cpu()).to(torch.float32)
 
 
+def _checked(graph: Graph, name: str, x: Tensor) -> Tensor:
+    """An input as the engine takes it, refused where the engine refuses it."""
+    node = graph.nodes[name]
+    assert isinstance(node, Input)
+    feed = Feed(name, node, x.numpy())
+    ticks = [entering(name, node, value, tick, np.float32) for tick, value in enumerate(feed)]
+    return torch.from_numpy(np.array(ticks, np.float32).reshape(x.shape))
+
+
 def lowered(net: nn.Module, x: Any) -> Graph:
     """A torch network as a graph, folded and snapped, with the input's own shape and largest count.
 
@@ -37,7 +47,7 @@ def lowered(net: nn.Module, x: Any) -> Graph:
     """
     example = _tensors(x)
     top = max(float(v.max()) for v in (example.values() if isinstance(example, dict) else [example]))
-    whole = top == int(top) and top > 1
+    whole = top.is_integer() and top > 1
     return lower(net, example, maximum=int(top) if whole else None)
 
 
@@ -55,7 +65,7 @@ def count_with_torch(graph: Graph, x: Any) -> Book:
         UnsupportedNode: torch cannot run a node.
         InputError: an input that does not fit.
     """
-    inputs = _tensors(x)
+    inputs = {name: _checked(graph, name, value) for name, value in by_name(graph, _tensors(x)).items()}
     net = Network.from_graph(graph).eval()
     with torch.no_grad():
         values, _, trace = net.emissions(inputs)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuroaccel.errors import GraphError, StateError
+from neuroaccel.errors import GraphError, NeuroaccelError, StateError
 from neuroaccel.graph import Edge, Graph, Trace
 from neuroaccel.graph.graph import execution_order
 from neuroaccel.network.nodes import Held, InputPort, OutputPort, module_of
@@ -249,6 +249,8 @@ class Network(nn.Module):
             state[name] = after
 
     def _check_batch(self, given: Mapping[str, Tensor], state: NetworkState) -> None:
+        if unknown := sorted({*state} - {FEEDBACK, *self.names}):
+            raise StateError(f"the state holds {', '.join(unknown)}, which this network does not have")
         samples = next(iter(given.values())).shape[1]
         for name, value in state.get(FEEDBACK, {}).items():
             if value.shape[0] != samples:
@@ -284,14 +286,25 @@ class Network(nn.Module):
                     self._layer(name, given, values, {}, {}, None)
                 elif known and {"in", *getattr(layer, "more_ports", ())} <= {e.port for e in known}:
                     inputs = {p: values[next(e.source for e in known if e.port == p)] for p in {e.port for e in known}}
-                    if getattr(layer, "on_sequences", False):
-                        more = [inputs[p] for p in getattr(layer, "more_ports", ())]
-                        values[name] = layer(inputs["in"], *more, None)[0]
-                    else:
-                        values[name] = over_time(layer, inputs["in"])
+                    values[name] = self._tried(name, inputs)
             if len(values) == before:
                 missing = ", ".join(n for n in self.names if n not in values)
                 raise GraphError(f"no input reaches {missing}")
+
+    def _tried(self, name: str, inputs: Mapping[str, Tensor]) -> Tensor:
+        """What a layer makes of one tick; where it does not take it, an error that names the layer and the shape."""
+        layer: Any = self[name]
+        try:
+            if getattr(layer, "on_sequences", False):
+                more = [inputs[p] for p in getattr(layer, "more_ports", ())]
+                y: Tensor = layer(inputs["in"], *more, None)[0]
+                return y
+            return over_time(layer, inputs["in"])
+        except (RuntimeError, ValueError, IndexError) as error:
+            if isinstance(error, NeuroaccelError):
+                raise
+            shape = tuple(inputs["in"].shape[2:])
+            raise GraphError(f"layer '{name}' does not take an input of shape {shape}: {error}") from error
 
     def _silence(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What recurrent edges and opened cycles deliver at the first tick: zeros."""

@@ -170,6 +170,8 @@ class Neuron(nn.Module):
     def reset(self, state: State, done: Tensor) -> State:
         """Fresh state for the samples where ``done`` ([N], bool) holds, the others as they are."""
         first = next(iter(state.values()))
+        if done.shape != first.shape[:1]:
+            raise StateError(f"done has shape {tuple(done.shape)}, the state {first.shape[0]} samples")
         clean = self.fresh(first)
         mask = done.to(torch.bool).reshape(-1, *([1] * (first.dim() - 1)))
         return {n: torch.where(mask, clean[n], v) for n, v in state.items()}

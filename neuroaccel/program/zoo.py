@@ -56,6 +56,23 @@ class NeuronSpec:
             )
         if unknown := set(self.learnable) - set(self.program.parameter_names):
             raise ProgramError(f"neuron '{self.program.name}': cannot learn {sorted(unknown)}: no such parameter")
+        if not (np.isfinite(self.slope) and self.slope > 0):
+            raise ProgramError(f"neuron '{self.program.name}': slope is {self.slope}, expected a positive number")
+        for p in self.program.parameters:
+            self._check(p)
+
+    def _check(self, p: Parameter) -> None:
+        """Refuse a value now, and not after a training, when the graph would."""
+        given = self.values[p.name]
+        value = np.asarray(given.detach().cpu() if hasattr(given, "detach") else given)
+        if value.dtype.kind not in "biuf" or not np.isfinite(value).all():
+            raise ProgramError(f"neuron '{self.program.name}': {p.name} is {self.values[p.name]!r}, expected numbers")
+        low, high = -np.inf if p.low is None else p.low, np.inf if p.high is None else p.high
+        if value.size and not (low <= value.min() and value.max() <= high):
+            raise ProgramError(
+                f"neuron '{self.program.name}': {p.name} spans [{value.min():g}, {value.max():g}], "
+                f"allowed is [{low:g}, {high:g}]"
+            )
 
     def training(
         self,
@@ -176,6 +193,21 @@ def IF(  # noqa: N802
     return _spiking(b, "IF", threshold, tie, reset, reset_delay, v_reset)
 
 
+def _refuse_strange(form: str, options: Mapping[str, Value | None]) -> None:
+    """Refuse options of another form: nothing would come of them, and nobody would notice."""
+    defaults: dict[str, Value | None] = {"v_leak": 0.0, "gain": 1.0, "rate": None, "resistance": 1.0, "tau": None}
+    own = {"decay": ("v_leak", "gain"), "euler": ("v_leak", "rate", "resistance"), "decay_input": ("tau",)}
+    if form not in own:
+        raise ProgramError(f"unknown LIF form '{form}'; known: {', '.join(own)}")
+    strange = [
+        key
+        for key, value in options.items()
+        if key not in own[form] and value is not None and np.any(np.asarray(value) != defaults[key])
+    ]
+    if strange:
+        raise ProgramError(f"LIF(form='{form}') has no {', '.join(strange)}; it takes {', '.join(own[form])}")
+
+
 def LIF(  # noqa: N802
     beta: Value = 0.9,
     threshold: Value = 1.0,
@@ -213,8 +245,9 @@ def LIF(  # noqa: N802
         tau: time constant in ticks (form ``decay_input``).
 
     Raises:
-        ProgramError: an unknown form, or a constant that the form needs is missing.
+        ProgramError: an unknown form, a constant that the form needs is missing, or one of another form is given.
     """
+    _refuse_strange(form, {"v_leak": v_leak, "gain": gain, "rate": rate, "resistance": resistance, "tau": tau})
     b = _Builder()
     if form == "decay":
         _decay(b, beta, gain, v_leak)
@@ -237,7 +270,7 @@ def LIF(  # noqa: N802
         b.do("d", "add", "d", drive)
         b.do("d", "mul", "rate", "d")
         b.do("v", "add", "v", "d")
-    elif form == "decay_input":
+    else:
         if tau is None:
             raise ProgramError("LIF(form='decay_input') needs tau in ticks")
         b.states.append(State("v"))
@@ -250,8 +283,6 @@ def LIF(  # noqa: N802
             b.do("d", "sub", "i", "v")
         b.do("d", "div", "d", "tau")
         b.do("v", "add", "v", "d")
-    else:
-        raise ProgramError(f"unknown LIF form '{form}'; known: decay, euler, decay_input")
     return _spiking(b, "LIF", threshold, tie, reset, reset_delay, v_reset)
 
 

@@ -16,9 +16,24 @@ from neuroaccel.synapses.over_time import OverTime
 
 def masked_reset(value: Tensor, done: Tensor, fresh: float, batch_axis: int = 0) -> Tensor:
     """``fresh`` for the samples where ``done`` ([N], bool) holds, ``value`` elsewhere."""
+    if done.shape != value.shape[batch_axis : batch_axis + 1]:
+        raise StateError(f"done has shape {tuple(done.shape)}, the state {value.shape[batch_axis]} samples")
     shape = [1] * value.dim()
     shape[batch_axis] = -1
     return torch.where(done.to(torch.bool).reshape(shape), fresh, value)
+
+
+def same_batch(who: str, held: Tensor, x: Tensor) -> None:
+    """Refuse a state ``[N, ...]`` of another shape than one tick of the input ``[T, N, ...]``: it would broadcast.
+
+    Raises:
+        StateError: naming both shapes.
+    """
+    if held.shape != x.shape[1:]:
+        raise StateError(
+            f"{who}: state has shape {tuple(held.shape)}, the input {tuple(x.shape[1:])}; "
+            "reset the state before changing the batch size"
+        )
 
 
 class Dropout(nn.Module):
@@ -115,6 +130,7 @@ class Readout(nn.Module):
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         start = -math.inf if self.how == "max_membrane" else 0.0
         running, ticks = state if state is not None else (torch.full_like(x[0], start), x.new_zeros(x.shape[1]))
+        same_batch("Readout", running, x)
         values = []
         for value in x.unbind(0):
             ticks = ticks + 1
@@ -158,6 +174,7 @@ class Recurrent(nn.Module):
     def trace(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any, dict[str, Tensor]]:
         """Like :meth:`forward`, and a history: state name → its value after every tick, ``i`` → the current."""
         inner, last = state if state is not None else (None, torch.zeros_like(x[0]))
+        same_batch("Recurrent", last, x)
         emitted, kept = [], []
         for i in x.unbind(0):
             back, _ = self.synapse(last.unsqueeze(0))

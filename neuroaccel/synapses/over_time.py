@@ -7,10 +7,14 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from neuroaccel.errors import InputError
+
 
 def over_time(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """``module`` applied to every tick and sample of ``x`` ([T, N, ...]) in one call."""
     y = module(x.flatten(0, 1))
+    if not isinstance(y, Tensor):
+        raise InputError(f"{type(module).__name__} gives a {type(y).__name__}; a layer of a network gives one tensor")
     return y.reshape(*x.shape[:2], *y.shape[1:])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Sequence
 from importlib.resources import files
@@ -14,7 +15,7 @@ from neuroaccel.errors import RecipeError
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataOptions(_Strict):
@@ -27,7 +28,7 @@ class DataOptions(_Strict):
     maximum: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=32, ge=1)
     workers: int = Field(default=0, ge=0)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
     train_samples: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
@@ -67,7 +68,7 @@ class Recipe(_Strict):
 
     name: str
     title: str = ""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
     data: DataOptions = DataOptions()
     layers: list[dict[str, Any]] = Field(min_length=1)
     surrogate: SurrogateOptions = SurrogateOptions()
@@ -158,7 +159,7 @@ def to_toml(recipe: Recipe) -> str:
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, str):
-            return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON's escapes are TOML's
         if isinstance(value, (list, tuple)):
             return "[" + ", ".join(map(literal, value)) + "]"
         return repr(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import shutil
 import time
 import warnings
@@ -65,7 +66,10 @@ def _start(recipe: Recipe, run: Run, overwrite: bool) -> None:
     if (run.folder / RECIPE).is_file():
         log.info("resuming run %s", run.name)
         return
-    run.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{run.folder}: cannot be made ({error.strerror})") from error
     write_atomic(run.folder / RECIPE, to_toml(recipe).encode())
 
 
@@ -161,7 +165,7 @@ def _resume_from(checkpoint: Path) -> Path | None:
         return None
     try:
         torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise FileFormatError(f"{checkpoint}: damaged checkpoint ({error}); --overwrite starts anew") from error
     return checkpoint
 

@@ -61,13 +61,12 @@ class Run:
         path = self.folder / METRICS
         if not path.is_file():
             return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [_json(path, line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
     def summary(self) -> dict[str, Any]:
         """Accuracies and times of a finished run."""
         path = self.folder / SUMMARY
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return data
+        return _json(path, path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add one epoch's record; a record of an epoch that is there already replaces it and all later ones."""
@@ -79,6 +78,17 @@ class Run:
         """Write a JSON file into the run, atomically."""
         content = json.dumps({**data, "written": int(time.time())}, indent=2, sort_keys=True)
         return write_atomic(self.folder / name, (content + "\n").encode())
+
+
+def _json(path: Path, text: str) -> dict[str, Any]:
+    """A JSON object from a run's file."""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise FileFormatError(f"{path}: damaged ({error})") from error
+    if not isinstance(found, dict):
+        raise FileFormatError(f"{path}: damaged (a {type(found).__name__}, expected an object)")
+    return found
 
 
 def open_run(name: str | Path | None = None, root: str | Path = "runs") -> Run:

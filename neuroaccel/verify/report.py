@@ -103,7 +103,8 @@ class VerifyReport:
     def ok(self) -> bool:
         """No executor and no artifact differs, every required one was verified, and at least one was."""
         found = {*(row.status for row in self.executors), *(artifact.status for artifact in self.artifacts)}
-        return "ok" in found and "differs" not in found and not self.missing
+        refused = any(artifact.status == "refused" for artifact in self.artifacts)  # it was asked for by its path
+        return "ok" in found and "differs" not in found and not refused and not self.missing
 
     def executor(self, name: str) -> ExecutorReport:
         """The row of an executor."""

@@ -112,6 +112,18 @@ def test_rows_of_a_convolution_are_counted_over_channels_and_taps() -> None:
     assert currents(padded, x, (1, 3, 1)).ravel().tolist() == [2 + 2, 5, min(1 + 3, 3)]
 
 
+@pytest.mark.parametrize("more", [{}, {"group": 1}], ids=["events", "groups"])
+def test_an_event_that_its_conversion_takes_to_zero_drives_its_neurons_all_the_same(more: dict[str, int]) -> None:
+    """In units of 4 an input of 1 is 0: no current, but an event that arrived."""
+    how = Arithmetic(input=Fixed(3, -2, signed=False), **more)
+    synapse = Linear(np.array([[3], [0]], np.float32), grid=WeightGrid(0), arithmetic=how)
+    population = dataclasses.replace(neuron(LIF(1.0, 100.0), (2,)), arithmetic=Arithmetic(state=Fixed(16)))
+    graph = chain({"x": Input((1,), "count", 7), "w": synapse, "n": population, "y": Output()})
+    result = engine.run(graph, np.array([[[1]], [[0]]]), record=True, arithmetic="integer")
+    assert not result.trace.states["n"]["v"].any()
+    assert result.counts["n"]["updates_driven"].tolist() == [1]  # the second neuron's weight is 0
+
+
 def test_overflow_as_an_error_names_the_node_and_leaves_the_session_as_it_was() -> None:
     strict = Fixed(6, 0, overflow="error")
     for how in (Arithmetic(accumulator=strict), Arithmetic(product=strict), Arithmetic(group=1, group_convert=strict)):

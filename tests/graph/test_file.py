@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save as save_arrays
 
-from neuroaccel.errors import FileFormatError, GraphError
+from neuroaccel.errors import FileFormatError, GraphError, InputError
 from neuroaccel.graph import (
     Graph,
     Input,
@@ -229,3 +229,11 @@ def test_write_replaces_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert seen == [(b"new", b"old")]
     assert path.read_bytes() == b"new"
     assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_where_nothing_can_be_written_the_file_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for target in (tmp_path / "none" / "a.bin", tmp_path / "folder"):
+        with pytest.raises(InputError, match=f"{target}: cannot be written"):
+            write_atomic(target, b"content")
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder"]

@@ -226,7 +226,7 @@ BROKEN: dict[str, tuple[Callable[[], Graph], str]] = {
         r"Table 'node': values have shape \(2, 2\), expected one axis",
     ),
     "parameter range": (
-        lambda: one(neuron(LIF(1.5), 3), 3),
+        lambda: one(replace(neuron(LIF(), 3), parameters={"beta": np.float32(1.5), "threshold": np.float32(1)}), 3),
         r"Neuron 'node': parameter 'beta' spans \[1.5, 1.5\], allowed is \[0.0, 1.0\]",
     ),
     "parameters": (

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from neuroaccel import Network, lower
-from neuroaccel.errors import GraphError, UnsupportedNode
+from neuroaccel.errors import GraphError, InputError, UnsupportedNode
 from neuroaccel.graph import Graph, Neuron, Synapse, ValueGrid, chain, infer, nodes, sha256
 from neuroaccel.graph import Linear as LinearNode
 from neuroaccel.graph.fold import fold_pools
@@ -271,3 +271,23 @@ def test_plain_sequential_is_lowered_too() -> None:
     graph = lower(nn.Sequential(nn.Linear(4, 3), LIF()), spikes(3, 2, 4))
     assert isinstance(graph.nodes["0"], LinearNode)
     assert not any(isinstance(n, ConvNode) for n in graph.nodes.values())
+
+
+@pytest.mark.parametrize(
+    ("net", "example", "message"),
+    [
+        (3, spikes(4, 2, 5), "lower takes a network of layers, not int"),
+        (Linear(5, 3), None, "Input 'input': the example is NoneType"),
+        (Linear(5, 3), spikes(2, 5)[0], r"Input 'input': the example has shape \(5,\), expected \[T, N, ...\]"),
+        (Linear(5, 3), torch.zeros(0, 2, 5), r"Input 'input': the example has shape \(0, 2, 5\)"),
+        (Linear(5, 3), spikes(4, 2, 6), r"layer '0' does not take an input of shape \(6,\)"),
+    ],
+)
+def test_what_cannot_be_lowered_is_said_in_one_readable_line(net: Any, example: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        lower(net, example)
+
+
+def test_an_example_may_be_an_array() -> None:
+    net, x = Network([Linear(5, 3), LIF()]), spikes(4, 2, 5)
+    assert sha256(lower(net, x.numpy())) == sha256(lower(net, x))

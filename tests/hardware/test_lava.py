@@ -69,7 +69,7 @@ def agree_float(graph: Graph, x: np.ndarray) -> Trace:
 
 def agree_fixed(graph: Graph, x: np.ndarray) -> Trace:
     expected = engine.run(quantise(graph)[0], x, record=True, arithmetic="integer").trace
-    assert differences(expected, run_lava(graph, x, model="fixed", timeout_s=120)) == []
+    assert differences(expected, run_lava(graph, x, fixed=True, timeout_s=120)) == []
     return expected
 
 

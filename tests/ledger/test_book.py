@@ -11,6 +11,7 @@ import pytest
 from neuroaccel.errors import ImbalanceError, InputError
 from neuroaccel.ledger import COLUMNS, Book, join
 from neuroaccel.ledger.assemble import assemble
+from neuroaccel.program import Arithmetic, Fixed
 from tests.ledger.parts import one_tick, two_neurons
 
 
@@ -117,6 +118,15 @@ def test_an_executor_that_loses_a_product_is_caught() -> None:
 
 def test_weight_bytes_are_rounded_up_per_node() -> None:
     assert one_tick(weight_bits=3).columns["linear"]["weight_bytes"].tolist() == [1, 0]
+
+
+def test_state_bytes_are_rounded_up_per_node() -> None:
+    """Two driven updates read and write a state of 25 bits: 100 bits."""
+    graph = two_neurons()
+    lif = replace(graph.nodes["lif"], arithmetic=Arithmetic(state=Fixed(25)))
+    raw = {"linear": {"zero_input": np.array([3]), "pruned": np.array([1])}, "lif": {"updates_driven": np.array([2])}}
+    book = assemble(replace(graph, nodes={**graph.nodes, "lif": lif}), raw, ticks=1)
+    assert book.columns["lif"]["state_bytes"].tolist() == [13]
 
 
 def test_json_holds_what_is_not_zero() -> None:

@@ -11,7 +11,7 @@ from neuroaccel import engine
 from neuroaccel.engine import EventStream
 from neuroaccel.errors import InputError
 from neuroaccel.ledger import book_of, count, count_with_engine, format_table
-from neuroaccel.ledger.energy import energy
+from neuroaccel.ledger.energy_report import energy
 from tests.conftest import examples
 from tests.ledger.parts import two_neurons
 from tests.ledger.test_torch_hooks import network, spikes

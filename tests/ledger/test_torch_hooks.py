@@ -99,3 +99,18 @@ def test_bad_requests() -> None:
         count(network(), spikes(), executor="lava")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="event streams go to executor='engine'"):
         count(lower(network(), spikes()), [object()], executor="torch")
+
+
+@pytest.mark.parametrize("value", [0.5, -1.0, 2.0, float("nan")])
+def test_torch_counts_what_the_engine_counts_and_refuses_what_it_refuses(value: float) -> None:
+    graph = lower(network(), spikes())
+    wrong = spikes()
+    wrong[1, 0, 0, 2, 3] = value
+    messages = []
+    for executor in ("engine", "torch"):
+        with pytest.raises(InputError, match=r"tick 1, sample 0, index \(0, 2, 3\); expected 0 or 1") as error:
+            count(graph, wrong, executor=executor)  # type: ignore[arg-type]
+        messages.append(str(error.value))
+        with pytest.raises(InputError, match="expected numbers"):
+            count(graph, spikes()[..., 1:], executor=executor)  # type: ignore[arg-type]
+    assert messages[0] == messages[1]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from neuroaccel import Network
-from neuroaccel.errors import GraphError, StateError
+from neuroaccel.errors import GraphError, InputError, StateError
 from neuroaccel.graph import Edge
 from neuroaccel.neurons import LIF
 from neuroaccel.synapses import Conv2d, Delay, Flatten, Linear, Readout, Recurrent
@@ -131,3 +131,16 @@ def test_trains_with_surrogate_gradients_through_time() -> None:
         loss.backward()
         optimiser.step()
     assert (net(x)[0][-1].argmax(1) == labels).float().mean() == 1.0
+
+
+def test_the_state_of_another_network_is_refused() -> None:
+    net, x = Network({"a": Linear(5, 6), "n": LIF()}), spikes(3, 2, 5)
+    with pytest.raises(StateError, match="the state holds m, which this network does not have"):
+        net(x, {"m": {"v": torch.zeros(2, 6)}})
+
+
+def test_a_layer_that_does_not_take_its_input_is_named() -> None:
+    with pytest.raises(GraphError, match=r"layer 'b' does not take an input of shape \(6,\)"):
+        Network({"a": Linear(5, 6), "b": Linear(7, 2)}).shapes(spikes(3, 2, 5))
+    with pytest.raises(InputError, match="LSTM gives a tuple"):
+        Network([nn.LSTM(5, 6)]).shapes(spikes(3, 2, 5))

@@ -232,6 +232,12 @@ def test_refusals() -> None:
         LIF(form="euler")
     with pytest.raises(ProgramError, match="needs tau in ticks"):
         LIF(form="decay_input")
+    with pytest.raises(ProgramError, match=r"LIF\(form='decay'\) has no rate, tau; it takes v_leak, gain"):
+        LIF(tau=20.0, rate=0.1)
+    with pytest.raises(ProgramError, match=r"form='euler'\) has no gain"):
+        LIF(form="euler", rate=0.5, gain=np.array([1, 2], np.float32))
+    with pytest.raises(ProgramError, match=r"form='decay_input'\) has no v_leak, resistance"):
+        LIF(form="decay_input", tau=2.0, v_leak=0.1, resistance=3.0)
     with pytest.raises(ProgramError, match="reset 'half' with delay 0"):
         LIF(reset="half")  # type: ignore[arg-type]
     with pytest.raises(ProgramError, match="with delay 2"):
@@ -255,3 +261,25 @@ def test_graded_spikes_count_up_to_their_bits() -> None:
         emit = GradedLIF(bits=bits).program.emit
         assert (emit.kind, emit.maximum) == ("count", 2**bits - 1)
         assert math.log2(emit.maximum + 1) == bits
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beta": 1.5}, r"beta spans \[1.5, 1.5\], allowed is \[0, 1\]"),
+        ({"beta": np.array([0.5, -0.25], np.float32)}, r"beta spans \[-0.25, 0.5\]"),
+        ({"threshold": -1.0}, r"threshold spans \[-1, -1\], allowed is \[0, inf\]"),
+        ({"beta": math.nan}, "beta is nan, expected numbers"),
+        ({"threshold": math.inf}, "threshold is inf"),
+        ({"beta": "much"}, "beta is 'much'"),
+    ],
+)
+def test_values_that_no_graph_may_hold_are_refused_before_a_training(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ProgramError, match=message):
+        LIF(**options)
+
+
+@pytest.mark.parametrize("slope", [0.0, -1.0, math.nan, math.inf])
+def test_a_slope_is_positive(slope: float) -> None:
+    with pytest.raises(ProgramError, match=r"slope is .*, expected a positive number"):
+        LIF().training(slope=slope)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -125,3 +127,19 @@ def test_recurrent_feeds_back_the_last_tick() -> None:
         last, state = layer.neuron.step(x[t] + back, state)
         assert torch.equal(last, y[t])
     assert y.sum() > 0
+
+
+@pytest.mark.parametrize("layer", [Readout(), Readout("max_membrane"), Recurrent(LIF(), Linear(4, 4)), Delay(2), LIF()])
+def test_a_batch_size_change_with_live_state_raises(layer: nn.Module) -> None:
+    _, state = layer(torch.ones(3, 2, 4))
+    for samples in (1, 3):
+        with pytest.raises(StateError, match=r"state .*shape \(2, 4\), the input"):
+            layer(torch.ones(3, samples, 4), state)
+
+
+@pytest.mark.parametrize("layer", [Readout(), Recurrent(LIF(), Linear(4, 4)), Delay(2), LIF()])
+def test_a_reset_mask_has_a_value_per_sample(layer: Any) -> None:
+    _, state = layer(torch.ones(3, 2, 4))
+    for done in (torch.tensor([True]), torch.tensor([True, False, True])):
+        with pytest.raises(StateError, match=r"done has shape .*, the state 2 samples"):
+            layer.reset(state, done)

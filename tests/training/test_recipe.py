@@ -110,3 +110,20 @@ def test_unknown_names_and_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RecipeError, match="cannot read"):
         load_recipe(tmp_path / "bytes.toml")
+
+
+@pytest.mark.parametrize("change", ["seed=-1", "data.seed=4294967296", "train.learning_rate=inf", "data.dt=nan"])
+def test_numbers_that_a_training_would_stumble_over(change: str) -> None:
+    with pytest.raises(RecipeError, match=change.partition("=")[0]):
+        load_recipe("saccade-digits", [change])
+
+
+def test_neurons_out_of_their_bounds_are_refused_when_the_network_is_built() -> None:
+    with pytest.raises(RecipeError, match=r"layers\[2\].*beta spans \[2, 2\]"):
+        build(load_recipe("saccade-digits", ["layers.2.beta=2"]), (2, 34, 34))
+
+
+def test_any_title_survives_toml() -> None:
+    title = 'a\tb\r\n"c" \\d \x01\x7f ünï 🧠'
+    recipe = load_recipe("saccade-digits").model_copy(update={"title": title})
+    assert parse_recipe(to_toml(recipe), "again").title == title

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,3 +158,22 @@ def test_count_binning_trains_and_lowers_to_a_count_edge(tmp_path: Path) -> None
     signals = infer(run.graph())
     assert signals["input"].kind == "count"
     assert signals["conv2d_1"].exact
+
+
+def test_damaged_files_of_a_run_are_named(finished: Run, recipe: Recipe, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(finished.folder, tmp_path / "damaged"))
+    (run.folder / "metrics.jsonl").write_text('{"epoch": 0}\n{"epo')
+    (run.folder / "summary.json").write_text("[]")
+    for read, name in ((run.metrics, "metrics.jsonl"), (run.summary, "summary.json")):
+        with pytest.raises(FileFormatError, match=f"{name}: damaged"):
+            read()
+    run.model_file.unlink()
+    (run.folder / "last.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(FileFormatError, match=r"last\.ckpt: damaged checkpoint"):
+        train(recipe, run.folder, progress=False)
+
+
+def test_a_run_where_no_folder_can_be_made(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="file/run: cannot be made"):
+        train(recipe, tmp_path / "file" / "run", progress=False)

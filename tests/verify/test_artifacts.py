@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -15,6 +16,8 @@ from neuroaccel.hardware.lava import export_lava
 from neuroaccel.hardware.nir import export_nir
 from neuroaccel.program import LIF
 from neuroaccel.verify import check_artifact, compare_graphs, table, verify
+from neuroaccel.verify.artifacts import ArtifactReport
+from neuroaccel.verify.report import ExecutorReport, VerifyReport
 from tests.verify.networks import Q, changed, conv_network, events, nudged, with_threshold
 
 
@@ -169,3 +172,40 @@ def test_what_is_no_artifact_is_refused(name: str, tmp_path: Path) -> None:
         path.write_bytes(b"\x00\x01 not what it says")
     with pytest.raises(FileFormatError, match=name):
         check_artifact(conv_network(), path)
+
+
+def test_an_approximation_whose_spikes_differ_is_not_verified(tmp_path: Path) -> None:
+    graph = conv_network(LIF(beta=0.9, threshold=0.5, reset="subtract"))
+    path = export_nir(graph, tmp_path / "approximate.nir", allow_approximate=True)
+    report = verify(graph, events(graph), executors=("engine",), artifacts=[path])
+    (found,) = report.artifacts
+    assert found.spikes is not None
+    assert found.spikes.differing > 0
+    assert (found.status, report.ok) == ("differs", False)
+    assert found.reason.startswith("exported as an approximation, as its record says")
+
+
+def test_a_bundle_that_states_another_graph_or_does_not_run_differs(tmp_path: Path) -> None:
+    graph = conv_network()
+    bundle = export_lava(graph, tmp_path / "bundle")
+    told = json.loads((bundle / "graph.json").read_text("utf-8"))
+    (bundle / "graph.json").write_text(json.dumps({**told, "graph_sha256": "0" * 64}), "utf-8")
+    found = check_artifact(graph, bundle)
+    assert (found.status, len(found.differences)) == ("differs", 1)
+    assert "it runs graph 0000000000000000…" in found.differences[0]
+    (bundle / "graph.json").write_text(json.dumps({**told, "processes": []}), "utf-8")
+    found = check_artifact(graph, bundle, events(graph), lava_samples=1)
+    assert found.status == "differs"
+    assert any("is only in the graph" in line for line in found.differences)
+
+
+def test_a_refused_artifact_is_not_verified(tmp_path: Path) -> None:
+    report = VerifyReport([ExecutorReport("engine", "float32", "engine float32", "ok")])
+    refused = ArtifactReport("model.nir", "nir", "refused", "0" * 64)
+    assert report.ok
+    assert not replace(report, artifacts=[refused]).ok
+
+
+def test_a_nir_file_may_have_any_name(tmp_path: Path) -> None:
+    graph = conv_network()
+    assert check_artifact(graph, export_nir(graph, tmp_path / "network")).kind == "nir"

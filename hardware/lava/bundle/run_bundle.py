@@ -8,6 +8,7 @@ ticks: ``spikes/NAME``, ``states/NAME/STATE`` (after the tick), ``currents/NAME`
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -152,7 +153,8 @@ def end_with(code, message):
     sys.stderr.write(message.rstrip() + "\n")
     sys.stderr.flush()
     for child in multiprocessing.active_children():
-        os.kill(child.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # one that has ended by itself in the meantime
+            os.kill(child.pid, signal.SIGKILL)
     os._exit(code)
 
 
@@ -162,7 +164,7 @@ class Watch(threading.Thread):
     def __init__(self, folder, seconds):
         super().__init__(daemon=True)
         self.folder, self.seconds = folder, seconds
-        self.expected = 0  # children that must be alive
+        self.children = []  # ids of the processes that must be alive
         self.done = threading.Event()
 
     def reports(self):
@@ -177,7 +179,12 @@ class Watch(threading.Thread):
             end_with(CHILD_FAILED, "\n".join(texts))
 
     def missing(self):
-        return len(multiprocessing.active_children()) < self.expected
+        """Whether a child has ended. WNOWAIT: reaping it here would race with Lava's own join of its processes."""
+        try:
+            ended = [os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) for pid in self.children]
+        except ChildProcessError:
+            return True
+        return any(state is not None for state in ended)
 
     def run(self):
         stop = None if self.seconds is None else time.monotonic() + self.seconds
@@ -240,9 +247,9 @@ def run(folder, data, samples=None, seconds=None):
             tag = "fixed_pt" if network["model"] == "fixed" else "floating_pt"
             for name in components(network):
                 made[name].create_runtime(run_cfg=Loihi2SimCfg(select_tag=tag))
-                watch.expected = len(multiprocessing.active_children())
+                watch.children = [child.pid for child in multiprocessing.active_children()]
                 made[name].run(condition=RunSteps(num_steps=period * count))
-                watch.expected = 0
+                watch.children = []
                 made[name].stop()
         except Exception:  # noqa: BLE001  (ends the run: Lava's exit handlers would wait for the other processes)
             watch.end_if_reported()
