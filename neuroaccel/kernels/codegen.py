@@ -20,8 +20,8 @@ from neuroaccel.kernels.adjoint import Adjoint
 from neuroaccel.kernels.straight import Constants, Straight, emission, expression, straighten
 from neuroaccel.program import Program
 
-EVERY = 16
-BLOCK = 2048
+EVERY = 8
+BLOCK = 4096
 HEADER = """import numpy as np
 
 V = np.float32
@@ -143,19 +143,18 @@ def backward(program: Program, wide: frozenset[str], wanted: frozenset[str], sur
     ahead = [places.new() for _ in states]
     adjoint = Adjoint(tick, wanted, surrogate, detach_reset, number)
     zero = number(0)
-    # A row of the stash: what a tick began with, its current and its states.
-    stashed = [f"row[np.uint64({(j + 1) * BLOCK}) + k]" for j in states]
+    # A row of the stash: the states that a tick began with.
+    stashed = [f"row[np.uint64({j * BLOCK}) + k]" for j in states]
     redo = [
         "i = x_row[k]",
         *(f"{s} = {_at(at)}" for s, at in zip(tick.start, ahead, strict=True)),
         *read,
-        "row[k] = i",
         *(f"{place} = {s}" for s, place in zip(tick.start, stashed, strict=True)),
         *_tick(tick, number),
         *(f"{_at(at)} = {s}" for s, at in zip(tick.end, ahead, strict=True)),
     ]
     undo = [
-        "i = row[k]",
+        "i = x_row[k]",
         *(f"{s} = {place}" for s, place in zip(tick.start, stashed, strict=True)),
         *read,
         "d_sent = gy_row[k]",
@@ -179,10 +178,14 @@ def backward(program: Program, wide: frozenset[str], wanted: frozenset[str], sur
         block += ["    for k in range(n):", f"        {_at(at)} = {zero}"]
     block += ["    for t in range(ticks):", "        row = stash[t]", "        x_row = x[begin + t, first:last]"]
     block += ["        for k in range(n):", *_indent(redo, 3)]
-    block += ["    for t in range(ticks - 1, -1, -1):", "        row = stash[t]"]
+    block += [
+        "    for t in range(ticks - 1, -1, -1):",
+        "        row = stash[t]",
+        "        x_row = x[begin + t, first:last]",
+    ]
     block += ["        gy_row = gy[begin + t, first:last]", "        gx_row = gx[begin + t, first:last]"]
     block += ["        for k in range(n):", *_indent(undo, 3)]
-    # Sixteen ticks are added in float32, all of them in float64.
+    # A few ticks are added in float32, all of them in float64.
     for j, at in enumerate(sums.values()):
         block += [f"    wide = gvalues[{j}, first:last]", "    for k in range(n):", f"        wide[k] += {_at(at)}"]
     for j, at in enumerate(gradient):
@@ -194,7 +197,7 @@ def backward(program: Program, wide: frozenset[str], wanted: frozenset[str], sur
     arguments |= {"start": "i8", "stop": "i8"}
     lines = [
         "slope, half_slope, steep = slopes[0], slopes[1], slopes[2]",
-        f"stash = np.empty(({EVERY}, {(1 + len(tick.start)) * BLOCK}), V)",
+        f"stash = np.empty(({EVERY}, {len(tick.start) * BLOCK}), V)",
         *_frame(places, once, block),
     ]
     return _source("backward", arguments, lines, number)

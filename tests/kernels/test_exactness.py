@@ -15,7 +15,7 @@ from tests.conftest import LONG, examples
 from tests.kernels.neurons import NAMES, PROGRAMS, draw_input, draw_spec, forced, spread_of_programs
 
 # Compiling all of them takes minutes the first time.
-CHOSEN = spread_of_programs(len(PROGRAMS) if LONG else 40)
+CHOSEN = spread_of_programs(len(PROGRAMS) if LONG else 30)
 
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:

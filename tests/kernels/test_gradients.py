@@ -23,7 +23,7 @@ from tests.kernels.neurons import (
 )
 from tests.kernels.test_exactness import every_operation
 
-CHOSEN = spread_of_programs(len(PROGRAMS) if LONG else 30)
+CHOSEN = spread_of_programs(len(PROGRAMS) if LONG else 20)
 INPUT_ERROR, SUM_ERROR = 1e-6, 1e-5
 
 

@@ -57,3 +57,10 @@ def test_derived_values_are_rounded_once_from_float64() -> None:
     c = derive(program, {"beta": beta, "v_leak": v_leak})["c"]
     assert torch.equal(c, ((1 - beta.double()) * v_leak.double()).float())
     assert not torch.equal(c, (1 - beta) * v_leak)  # rounding twice gives others, so the line above can fail
+
+
+def test_a_state_of_zero_does_not_hide_what_it_depends_on() -> None:
+    v = torch.zeros(1, 3, requires_grad=True)
+    _, state = LIF(beta=0.5).step(torch.full((1, 3), 0.25), {"v": v})
+    (gradient,) = torch.autograd.grad(state["v"].sum(), v)
+    assert gradient.tolist() == [[0.5, 0.5, 0.5]]
