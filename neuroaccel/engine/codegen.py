@@ -1,245 +1,261 @@
-"""From a neuron program to the source of its kernel: one loop over neurons, every operation rounded on its own.
+"""From a neuron program to the source of its kernel: blocks of neurons, their samples, their ticks, neurons innermost.
 
-The generated function runs one tick of a population::
+The generated function runs K ticks of N samples of a population; row ``t·N + n`` of the arrays with R = K·N rows is
+sample n at tick t::
 
-    kernel(current, touched, driven, states..., parameters..., emitted, index, found, updates, spikes, track)
+    kernel(current, reach, touched, driven, states..., values..., address, emitted, index, found,
+           updates, spikes, kept, ticks, track) -> code
 
-``current``, states, ``emitted`` are ``[N, size]``, parameters ``[size]``; ``index`` and ``found`` list the non-zero
-emissions. ``driven`` marks neurons that a bias or leak moves at every tick, ``touched`` those that an event reached.
-It returns 0, or in integer arithmetic 1 + the flat index of the first neuron whose state may not overflow and does.
+``current`` V[R, size]; ``reach`` u1[R] says whom events touched: 0 nobody, 1 everybody, 2 those whose ``touched``
+u1[R, size] is 1 (it is read only then); ``driven`` u1[size], or [1] for all alike, marks neurons that a bias or leak
+moves at every tick. States are V[N, size], ``values`` (:func:`fixed_names`) V[size] where ``wide`` names them, else
+V[1]. ``emitted`` V[R, size], ``index`` i4[R, size] and ``found`` i8[R] hold the previous emission on entry, which is
+cleared, and list the non-zero emissions after. ``address`` i4[size] says where in them a neuron's emission belongs; it
+is empty where neurons lie in that order anyway. ``kept`` V[states, R, size] takes the states after every tick, or has
+no rows. ``updates`` and ``spikes`` i8[N] are added to where ``track``. The function returns 0, or in integer arithmetic
+1 + the flat index [R, size] of the earliest value that may not leave its format and does.
+
+The innermost loop has no branch and becomes vector code. A block's states and values are kept in one array at fixed
+places, which stays in the first-level cache over all ticks: between several arrays the compiler would have to prove
+that none overlaps another, and gives up beyond a few. The loop leaves a byte per neuron, of which eight are looked at
+together: silent stretches cost next to nothing.
 """
 
 from __future__ import annotations
 
-import re
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
-from neuroaccel.engine.fixed import Format, conversion, format_after, whole
-from neuroaccel.errors import ProgramError
+from neuroaccel.engine.fixed import Format
+from neuroaccel.engine.tick_code import FloatTick, IntegerTick, Tick, fixed_names
 from neuroaccel.program import Fixed, Program
-from neuroaccel.program.language import COMPARES, FLUSH_BELOW, INPUT, Operand
 
-_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
-_COMPARE = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "=="}
+__all__ = ["BLOCK", "fixed_names", "float_source", "integer_source"]
 
-
-def fixed_names(program: Program) -> tuple[str, ...]:
-    """Parameters and derived values, in the order in which a kernel takes them."""
-    return (*program.parameter_names, *(a.target for a in program.derived))
+BLOCK = 1024
+# Bits of a neuron's byte: it was at work (by the ledger's rule), it emitted, a value of it left its format.
+MOVED, SENT, FAILED = 1, 2, 4
 
 
-class _Writer(ABC):
-    """What both arithmetics share: names and the frame of the function."""
+def spread(bit: int) -> str:
+    """A bit in each of the eight bytes of a word."""
+    return f"np.uint64(0x{bit * 0x0101010101010101:016x})"
 
-    def __init__(self, program: Program, number: str) -> None:
-        self.program, self.number = program, number
-        self.constants: list[str] = []
-        names = [*program.state_names, *fixed_names(program), INPUT, *(a.target for a in program.body)]
-        # A program's name may be a Python keyword, or not ASCII.
-        self.names = {name: f"x{k}_{re.sub('[^A-Za-z0-9_]', '', name)}" for k, name in enumerate(dict.fromkeys(names))}
 
-    def constant(self, prefix: str, value: str) -> str:
-        """A global of the module, which numba freezes with its type."""
-        name = f"{prefix}{len(self.constants)}"
-        self.constants.append(f"{name} = {value}")
-        return name
+HEADER = f"""import numpy as np
 
-    @abstractmethod
-    def assign(self, target: str, op: str, args: tuple[Operand, ...]) -> list[str]:
-        """Lines of one assignment."""
+MOVED_BITS = {spread(MOVED)}
+SENT_BITS = {spread(SENT)}
+FAILED_BITS = {spread(FAILED)}
+PAIRS = np.uint64(0x00ff00ff00ff00ff)
+FOURS = np.uint64(0x0001000100010001)
+EIGHT = np.uint64(8)
+TOP = np.uint64(48)
+ZERO = np.uint64(0)
+ONE = np.uint64(1)
+"""
 
-    @abstractmethod
-    def compare(self, left: str, op: str, right: str) -> str:
-        """A condition."""
 
-    @abstractmethod
-    def count(self, name: str) -> str:
-        """A value as the count that it is."""
+class Places:
+    """Fixed places in the array of a block."""
 
-    def emission(self) -> str:
-        emit = self.program.emit
-        if emit.kind == "state":
-            return self.names[str(emit.value)]
-        return f"{'one' if emit.kind == 'spike' else self.count(str(emit.value))} if fired else zero"
+    def __init__(self) -> None:
+        self.count = 0
 
-    def body(self, states: list[str], values: list[str]) -> list[str]:
-        p, name = self.program, self.names
-        lines = [f"{name[INPUT]} = current[n, k]"]
-        lines += [f"{name[s]} = {array}[n, k]" for s, array in zip(p.state_names, states, strict=True)]
-        lines += [f"{name[v]} = {array}[k]" for v, array in zip(fixed_names(p), values, strict=True)]
-        # "At or above threshold" is asked of the states that the tick begins with, whatever the tie rule.
-        above = "" if p.fire is None else f" or {self.compare(p.fire.left, 'ge', p.fire.right)}"
-        lines.append(f"moves = track and (touched[n, k] != 0 or driven[k] != 0{above})")
-        for a in p.body:
-            lines += [f"# {a}", *self.assign(a.target, a.op, a.args)]
-        lines.append("fired = " + ("False" if p.fire is None else self.compare(p.fire.left, p.fire.op, p.fire.right)))
-        lines += ["if fired:", "    moves = track"]
-        for a in p.on_fire:
-            lines += [f"    {line}" for line in (f"# {a}", *self.assign(a.target, a.op, a.args))]
-        lines += [f"{array}[n, k] = {name[s]}" for s, array in zip(p.state_names, states, strict=True)]
-        lines += [f"sent = {self.emission()}", "emitted[n, k] = sent"]
-        return [
-            *lines,
-            "if sent != zero:",
-            "    index[n, events] = k",
-            "    events += 1",
-            "if moves:",
-            "    moved += 1",
+    def new(self) -> int:
+        self.count += 1
+        return self.count - 1
+
+
+def at(place: int, where: str = "k") -> str:
+    """A neuron's number at a place."""
+    return f"w[np.uint64({place * BLOCK}) + {where}]"
+
+
+def indent(lines: list[str], by: int) -> list[str]:
+    return [" " * 4 * by + line for line in lines]
+
+
+def moved_words() -> list[str]:
+    """Add the moved among ``words[:full]`` to ``moved``: bytes are summed within words, no more than 128 at a time."""
+    return [
+        "total = ZERO",
+        "for j in range(full):",
+        "    total += words[j] & MOVED_BITS",
+        "total = (total & PAIRS) + ((total >> EIGHT) & PAIRS)",
+        "moved += np.int64((total * FOURS) >> TOP)",
+    ]
+
+
+def listed_words() -> list[str]:
+    """List the neurons of the block that sent something: ``near[:events]``; groups of 64 that did not cost one test."""
+    return [
+        "events = 0",
+        "for j in range(0, full, 8):",
+        "    group = ZERO",
+        "    for b in range(8):",
+        "        group |= words[j + b]",
+        "    if group & SENT_BITS != ZERO:",
+        "        for b in range(j, j + 8):",
+        "            word = words[b] & SENT_BITS",
+        "            if word == SENT_BITS:",
+        "                for k in range(8):",
+        "                    near[events + k] = 8 * b + k",
+        "                events += 8",
+        "            elif word != ZERO:",
+        "                for k in range(8):",
+        "                    near[events] = 8 * b + k",
+        "                    events += np.int64((word >> ONE) & ONE)",
+        "                    word = word >> EIGHT",
+    ]
+
+
+def _inner(tick: Tick, state: list[int], wide: dict[str, int], sent: int) -> list[str]:
+    """One neuron, one tick."""
+    lines = [f"{tick.current} = x_row[k]"]
+    lines += [f"{s} = {at(place)}" for s, place in zip(tick.states, state, strict=True)]
+    lines += [f"{v} = {at(place)}" for v, place in wide.items()]
+    lines += [f"above = {tick.above()}", *tick.lines(), f"sent = {tick.sent()}"]
+    lines += [f"{at(place)} = {s}" for s, place in zip(tick.states, state, strict=True)]
+    if tick.program.emit.kind == "spike":
+        byte = f"{MOVED | SENT} if fired else ({MOVED} if above else 0)"
+    else:
+        lines.append(f"{at(sent)} = sent")
+        byte = f"({SENT} if sent != zero else 0) | ({MOVED} if above | fired else 0)"
+    if tick.can_fail:
+        byte = f"({byte}) | ({FAILED} if failed else 0)"
+    return [*lines, f"flags[k] = np.uint8({byte})"]
+
+
+def _after(tick: Tick, state: list[int], sent: int) -> list[str]:
+    """What follows the innermost loop of a tick: failures, counts, emission, records."""
+    kind, lines = tick.program.emit.kind, []
+    if tick.can_fail:
+        lines += ["group = ZERO", "for j in range(full):", "    group |= words[j]"]
+        lines += ["if group & FAILED_BITS != ZERO:", "    for k in range(n):", f"        if flags[k] & {FAILED} != 0:"]
+        lines += ["            code = min(code, 1 + row * size + first + np.int64(k))"]
+    lines += ["if track:"]
+    lines += ["    if reach[row] == 1 or all_driven:", "        moved += np.int64(n)", "    else:"]
+    lines += ["        if reach[row] == 2:", "            marks = touched[row, first:last]"]
+    lines += ["            for k in range(n):", "                flags[k] |= marks[k]"]
+    lines += ["        if some_driven:", "            marks = driven[first:last]"]
+    lines += ["            for k in range(n):", "                flags[k] |= marks[k]"]
+    lines += indent(moved_words(), 2)
+    lines += [*listed_words(), "begun = found[row]", "found[row] = begun + events"]
+    if kind != "state":
+        lines += ["spiked += events"]
+    value = "one" if kind == "spike" else at(sent, "np.uint64(near[e])")
+    lines += ["if placed:", "    for e in range(events):", "        place = address[first + near[e]]"]
+    lines += ["        index[row, begun + e] = place"]
+    lines += [] if kind == "state" else [f"        emitted[row, place] = {value}"]
+    lines += ["else:", "    for e in range(events):", "        index[row, begun + e] = first + near[e]"]
+    lines += [] if kind == "state" else [f"        emitted[row, first + near[e]] = {value}"]
+    if kind == "state":
+        lines += ["if placed:", "    for k in range(n):"]
+        lines += [f"        emitted[row, address[np.uint64(first) + k]] = {at(sent)}"]
+        lines += ["else:", "    y_row = emitted[row, first:last]", "    for k in range(n):"]
+        lines += [f"        y_row[k] = {at(sent)}"]
+    lines += ["if keep:"]
+    for j, place in enumerate(state):
+        lines += [
+            f"    v_row = kept[{j}, row, first:last]",
+            "    for k in range(n):",
+            f"        v_row[k] = {at(place)}",
         ]
-
-    def source(self, header: str) -> str:
-        """The module's text."""
-        p = self.program
-        states = [f"state_{self.names[s]}" for s in p.state_names]
-        values = [f"all_{self.names[v]}" for v in fixed_names(p)]
-        vector, flags = "V[:, ::1]", "u1[:, ::1]"
-        signature = [vector, flags, "u1[::1]", *[vector] * len(states), *["V[::1]"] * len(values)]
-        signature += [vector, "i4[:, ::1]", *["i8[::1]"] * 3, "b1"]
-        arguments = ["current", "touched", "driven", *states, *values]
-        arguments += ["emitted", "index", "found", "updates", "spikes", "track"]
-        loop = "\n".join(f"            {line}" for line in self.body(states, values))
-        # An analog emission is no spike.
-        spikes = "" if p.emit.kind == "state" else "        if track:\n            spikes[n] += events\n"
-        constants = "\n".join(self.constants)
-        return (
-            f'"""Generated from a neuron program, {self.number}."""\n\n{header}\n'
-            f'SIGNATURE = "i8({", ".join(signature)})"\n{constants}\n\n\n'
-            f"def kernel({', '.join(arguments)}):\n"
-            "    for n in range(current.shape[0]):\n"
-            "        events, moved = 0, 0\n"
-            "        for k in range(current.shape[1]):\n"
-            f"{loop}\n"
-            "        found[n] = events\n        updates[n] += moved\n"
-            f"{spikes}    return 0\n"
-        )
+    return lines
 
 
-class _Float(_Writer):
-    """float32 or float64: constants are typed globals, for a bare Python float would widen float32 arithmetic."""
-
-    def read(self, operand: Operand) -> str:
-        if isinstance(operand, str):
-            return self.names[operand]
-        return self.constant("c", f"np.{self.number}({float(operand)!r})")
-
-    def compare(self, left: str, op: str, right: str) -> str:
-        return f"{self.names[left]} {_COMPARE[op]} {self.names[right]}"
-
-    def count(self, name: str) -> str:
-        return self.names[name]
-
-    def assign(self, target: str, op: str, args: tuple[Operand, ...]) -> list[str]:
-        if op == "shift":
-            args = (args[0], 2.0 ** int(args[1]))
-        return [f"{self.names[target]} = {self.expression(op, *map(self.read, args))}"]
-
-    def expression(self, op: str, a: str, b: str = "", c: str = "") -> str:
-        if op in _INFIX:
-            return f"{a} {_INFIX[op]} {b}"
-        if op in COMPARES:
-            return f"one if {a} {_COMPARE[op]} {b} else zero"
-        if op in ("max", "min"):  # as numpy: a NaN on either side comes through
-            return f"{a} if {a} {'>=' if op == 'max' else '<='} {b} or {a} != {a} else {b}"
-        if op == "select":
-            return f"{b} if {a} != zero else {c}"
-        if op == "shift":
-            return f"{a} * {b}"
-        if op == "flush" and self.number == "float32":
-            return f"zero if abs({a}) < {self.read(FLUSH_BELOW)} else {a}"
-        return {"neg": f"-{a}", "abs": f"abs({a})", "floor": f"np.floor({a})"}.get(op, a)
-
-
-class _Integer(_Writer):
-    """int64 with a static number of fraction bits for every name; states are converted at every assignment."""
-
-    def __init__(self, program: Program, state: Fixed, formats: Mapping[str, Format]) -> None:
-        super().__init__(program, "int64")
-        self.state = state
-        self.formats = {**formats, **dict.fromkeys(program.state_names, Format.of(state))}
-
-    def read(self, operand: Operand) -> tuple[str, Format]:
-        if isinstance(operand, str):
-            return self.names[operand], self.formats[operand]
-        value = whole(operand)
-        return str(value.values.item()), value.format
-
-    def aligned(self, *operands: tuple[str, Format]) -> tuple[list[str], Format]:
-        """The operands at the largest fraction among them, and the format that holds each."""
-        frac = max(f.frac for _, f in operands)
-        top = max(f.at(frac).magnitude for _, f in operands)
-        return [_left(e, frac - f.frac) for e, f in operands], Format(frac, top).check("an aligned operand")
-
-    def compare(self, left: str, op: str, right: str) -> str:
-        (a, b), _ = self.aligned(self.read(left), self.read(right))
-        return f"{a} {_COMPARE[op]} {b}"
-
-    def count(self, name: str) -> str:
-        value, found = self.read(name)
-        # A count is whole by its program's promise: only zeros fall off.
-        return f"({value} >> {found.frac})" if found.frac > 0 else _left(value, -found.frac)
-
-    def assign(self, target: str, op: str, args: tuple[Operand, ...]) -> list[str]:
-        expression, found = self.expression(op, args)
-        found.check(f"{target} = {op}")
-        name = self.names[target]
-        if target not in self.program.state_names:
-            self.formats[target] = found
-            return [f"{name} = {expression}"]
-        format_after(found, self.state, f"{target} = {op}")
-        how = self.constant("h", repr(conversion(found.frac, self.state)))
-        lines = [f"{name}, failed = converted({expression}, {how})"]
-        if self.state.overflow == "error":
-            lines += ["if failed:", "    return 1 + n * current.shape[1] + k"]
-        return lines
-
-    def expression(self, op: str, args: tuple[Operand, ...]) -> tuple[str, Format]:
-        operands = [self.read(x) for x in (args[:1] if op == "shift" else args)]
-        a, fa = operands[0]
-        if op == "mul":
-            b, fb = operands[1]
-            return f"{a} * {b}", Format(fa.frac + fb.frac, fa.magnitude * fb.magnitude)
-        if op == "select":
-            (b, c), top = self.aligned(*operands[1:])
-            return f"{b} if {a} != 0 else {c}", top
-        if op in ("add", "sub", "max", "min") or op in COMPARES:
-            (a, b), top = self.aligned(*operands)
-            if op in COMPARES:
-                return f"one if {a} {_COMPARE[op]} {b} else zero", Format(0, 1)
-            if op in _INFIX:
-                return f"{a} {_INFIX[op]} {b}", Format(top.frac, 2 * top.magnitude)
-            return f"{op}({a}, {b})", top
-        if op == "shift":
-            k = int(args[1])
-            return (_left(a, k), Format(fa.frac, fa.magnitude << k)) if k >= 0 else (f"{a} >> {min(-k, 63)}", fa)
-        if op == "floor" and fa.frac > 0:
-            return f"{a} >> {min(fa.frac, 63)}", Format(0, (fa.magnitude >> fa.frac) + 1)
-        if op in ("neg", "abs", "floor", "copy", "flush"):
-            return {"neg": f"-({a})", "abs": f"abs({a})"}.get(op, a), fa
-        raise ProgramError(f"integer arithmetic has no '{op}'")
+def _source(tick: Tick, wide: frozenset[str]) -> str:
+    program, places = tick.program, Places()
+    state = [places.new() for _ in program.states]
+    wanted = {tick.names[name]: places.new() for name in fixed_names(program) if name in wide}
+    sent = -1 if program.emit.kind == "spike" else places.new()
+    inner = _inner(tick, state, wanted, sent)
+    kernel = [
+        f"samples, size = state_{tick.states[0]}.shape[0], current.shape[1]",
+        f"w = np.empty({places.count * BLOCK}, np.{tick.number})",
+        f"flags = np.zeros({BLOCK}, np.uint8)",
+        "words = flags.view(np.uint64)",
+        f"near = np.empty({BLOCK + 8}, np.int64)",
+        "keep, placed = kept.shape[1] > 0, address.shape[0] > 0",
+        "some_driven = driven.shape[0] > 1",
+        "all_driven = not some_driven and driven[0] != 0",
+        "never = 1 + ticks * samples * size",
+        "code = never",
+        *(f"{tick.names[name]} = all_{tick.names[name]}[0]" for name in fixed_names(program) if name not in wide),
+        "for row in range(ticks * samples):",
+    ]
+    if program.emit.kind != "state":
+        kernel += ["    for e in range(found[row]):", "        emitted[row, index[row, e]] = zero"]
+    kernel += ["    found[row] = 0"]
+    kernel += [
+        f"for first in range(0, size, {BLOCK}):",
+        f"    last = min(first + {BLOCK}, size)",
+        "    n = np.uint64(last - first)",
+        "    full = (last - first + 63) // 64 * 8",
+        "    for k in range(last - first, 8 * full):",
+        "        flags[k] = 0",
+    ]
+    for name, place in wanted.items():
+        kernel += [f"    row_in = all_{name}[first:last]", "    for k in range(n):", f"        {at(place)} = row_in[k]"]
+    kernel += ["    for sample in range(samples):", "        moved, spiked = 0, 0"]
+    for name, place in zip(tick.states, state, strict=True):
+        kernel += [f"        row_in = state_{name}[sample, first:last]", "        for k in range(n):"]
+        kernel += [f"            {at(place)} = row_in[k]"]
+    kernel += [
+        "        for t in range(ticks):",
+        "            row = t * samples + sample",
+        "            x_row = current[row, first:last]",
+        "            for k in range(n):",
+        *indent(inner, 4),
+        *indent(_after(tick, state, sent), 3),
+    ]
+    for name, place in zip(tick.states, state, strict=True):
+        kernel += [f"        row_out = state_{name}[sample, first:last]", "        for k in range(n):"]
+        kernel += [f"            row_out[k] = {at(place)}"]
+    kernel += ["        if track:", "            updates[sample] += moved", "            spikes[sample] += spiked"]
+    kernel += ["return 0 if code == never else code"]
+    rows, flat = "V[:, ::1]", "V[::1]"
+    arguments = {"current": rows, "reach": "u1[::1]", "touched": "u1[:, ::1]", "driven": "u1[::1]"}
+    arguments |= {f"state_{s}": rows for s in tick.states} | {f"all_{v}": flat for v in tick.values}
+    arguments |= {"address": "i4[::1]", "emitted": rows, "index": "i4[:, ::1]", "found": "i8[::1]"}
+    arguments |= {"updates": "i8[::1]", "spikes": "i8[::1]", "kept": "V[:, :, :]", "ticks": "i8", "track": "b1"}
+    return module(tick, f"K ticks, {tick.number}", arguments, "i8", kernel)
 
 
-def _left(expression: str, k: int) -> str:
-    return f"({expression} << {k})" if k > 0 else expression
+def module(tick: Tick, what: str, arguments: Mapping[str, str], returns: str, kernel: list[str]) -> str:
+    """The text of a module with one kernel."""
+    constants = "\n".join(tick.constants)
+    return (
+        f'"""Generated from a neuron program: {what}."""\n\n{HEADER}{constants}\n'
+        f'SIGNATURE = "{returns}({", ".join(arguments.values())})"\n\n\n'
+        f"def kernel({', '.join(arguments)}):\n" + "\n".join(indent(kernel, 1)) + "\n"
+    )
 
 
-def float_source(program: Program, number: str) -> str:
-    """Source of a program's kernel in ``float32`` or ``float64``."""
-    header = f"import numpy as np\n\nzero, one = np.{number}(0), np.{number}(1)\n"
-    return _Float(program, number).source(header)
+def float_source(program: Program, number: str, wide: frozenset[str] = frozenset()) -> str:
+    """Source of a program's kernel in ``float32`` or ``float64``.
+
+    Arguments:
+        program: the neuron program.
+        number: the arithmetic.
+        wide: names of the parameters and derived values that are given per neuron.
+    """
+    return _source(FloatTick(program, number), wide)
 
 
-def integer_source(program: Program, state: Fixed, formats: Mapping[str, Format]) -> str:
+def integer_source(
+    program: Program, state: Fixed, formats: Mapping[str, Format], wide: frozenset[str] = frozenset()
+) -> str:
     """Source of a program's kernel in integers.
 
     Arguments:
         program: the neuron program.
         state: the format of its states.
         formats: fraction and largest magnitude of ``i``, of every parameter and of every derived value.
+        wide: names of the parameters and derived values that are given per neuron.
 
     Raises:
         ProgramError: an operation that integers do not have (``div``).
         OverflowError: a value that may not fit into 62 bits; the message names the assignment.
     """
-    header = "import numpy as np\n\nfrom neuroaccel.engine.kernels.convert import converted\n"
-    return _Integer(program, state, formats).source(f"{header}\nzero, one = np.int64(0), np.int64(1)\n")
+    return _source(IntegerTick(program, state, formats), wide)

@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from neuroaccel.engine import cache
 from neuroaccel.engine.fixed import Format, whole
-from neuroaccel.engine.operation import Array, Latch, Operation, Static, Work
+from neuroaccel.engine.operation import SOME, Array, Latch, Operation, Static, Work
 from neuroaccel.graph import nodes as n
 
 
@@ -61,7 +61,12 @@ class Sum(Operation):
             else:
                 np.add(out.value, value, out=out.value)
         if work.track:
-            np.bitwise_or.reduce([port.touched for port in work.ports], axis=0, out=out.touched)
+            reaches = [port.reach for port in work.ports]
+            if any((reach == SOME).any() for reach in reaches):
+                np.bitwise_or.reduce([port.flags() for port in work.ports], axis=0, out=out.touched)
+                out.reach[...] = SOME
+            else:
+                np.bitwise_or.reduce(reaches, axis=0, out=out.reach)
 
 
 class Product(Operation):
@@ -78,14 +83,15 @@ class Product(Operation):
 
     def run(self, work: Work) -> None:
         (a, b), (shape, gate) = work.ports, self.shapes
-        batch = work.batch
+        rows = len(work.out.found)
 
         def spread(x: Array) -> Array:
-            return np.broadcast_to(x.reshape(batch, *gate), (batch, *shape)).reshape(batch, -1)
+            return np.broadcast_to(x.reshape(rows, *gate), (rows, *shape)).reshape(rows, -1)
 
         np.multiply(a.value, spread(b.value), out=work.out.value)
         if work.track:
-            np.bitwise_and(a.touched, spread(b.touched), out=work.out.touched)
+            np.bitwise_and(a.flags(), spread(b.flags()), out=work.out.touched)
+            work.out.reach[...] = SOME
 
 
 class Lookup(Operation):
@@ -120,7 +126,8 @@ class Pick(Operation):
         port, out = work.ports[0], work.out
         np.take(port.value, self.places, axis=1, out=out.value, mode="clip")
         if work.track:
-            np.take(port.touched, self.places, axis=1, out=out.touched, mode="clip")
+            np.take(port.flags(), self.places, axis=1, out=out.touched, mode="clip")
+            out.reach[...] = SOME
 
 
 def pool_flags(flags: NDArray[Any], node: n.Pool2d, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -168,8 +175,9 @@ class Pool(Operation):
             np.divide(out.value, self.dtype.type(self.window), out=out.value)
         if work.track:
             before, after = self.shapes
-            flags = pool_flags(port.touched.reshape(work.batch, *before), self.node, after)
-            out.touched[...] = flags.reshape(work.batch, -1)
+            rows = len(out.found)
+            out.touched[...] = pool_flags(port.flags().reshape(rows, *before), self.node, after).reshape(rows, -1)
+            out.reach[...] = SOME
 
 
 class Delayed(Latch):
@@ -195,14 +203,56 @@ class Delayed(Latch):
                 out[...] = ring[np.arange(work.batch), slot[:, 0]]
             else:
                 out[...] = np.take_along_axis(ring, slot[:, None, :], axis=1)[:, 0]
+        work.out.reach[...] = SOME
 
     def take(self, work: Work) -> None:
         position, port = work.state["position"], work.ports[0]
         slot, batch = position % self.length, work.batch
         shape = (batch, self.length, self.static.size)
         work.state["ring"].reshape(shape)[np.arange(batch), slot] = port.value
-        work.state["touched"].reshape(shape)[np.arange(batch), slot] = port.touched
+        work.state["touched"].reshape(shape)[np.arange(batch), slot] = port.flags()
         position += 1
+
+    def run(self, work: Work) -> None:
+        """All ticks at once: the ring, oldest first, and what arrives make one history."""
+        ticks, batch, port = work.ticks, work.batch, work.ports[0]
+        position = work.state["position"]
+        oldest = (position[:, None] + np.arange(self.length)) % self.length
+        samples = np.arange(batch)[:, None]
+        for key, new, out in (("ring", port.value, work.out.value), ("touched", port.flags(), work.out.touched)):
+            ring = work.state[key].reshape(batch, self.length, -1)
+            history = np.concatenate([ring[samples, oldest].swapaxes(0, 1), new.reshape(ticks, batch, -1)])
+            if self.ticks.size == 1:
+                begin = self.length - int(self.ticks[0])
+                out[...] = history[begin : begin + ticks].reshape(out.shape)
+            else:
+                when = np.arange(ticks)[:, None] + self.length - self.ticks
+                out[...] = np.take_along_axis(history, when[:, None, :], axis=0).reshape(out.shape)
+            ring[samples, (oldest + ticks) % self.length] = history[ticks:].swapaxes(0, 1)
+        work.out.reach[...] = SOME
+        position += ticks
+
+
+class Previous(Latch):
+    """What a node gave one tick earlier, for the recurrent edges that leave it."""
+
+    flags_value: ClassVar[bool] = False
+
+    def __init__(self, name: str, static: Static, dtype: DTypeLike) -> None:
+        super().__init__(name, Static(static.shape, static.biased, static.format), dtype)
+        # No state of a program can be called so.
+        self.fresh = {"@previous": np.zeros(static.shape, dtype), "@previous_touched": np.zeros(static.shape, np.uint8)}
+
+    def emit(self, work: Work) -> None:
+        work.out.value[...] = work.flat("@previous")
+        work.out.touched[...] = work.flat("@previous_touched")
+        work.out.reach[...] = SOME
+
+    def take(self, work: Work) -> None:
+        port = work.ports[0]
+        work.flat("@previous")[...] = port.value
+        if work.track:
+            work.flat("@previous_touched")[...] = port.flags()
 
 
 class Running(Operation):
@@ -218,15 +268,22 @@ class Running(Operation):
         self.fresh = {"value": np.zeros(port.shape, dtype), "ticks": np.zeros((), np.int64)}
 
     def run(self, work: Work) -> None:
-        value, ticks, x = work.flat("value"), work.state["ticks"], work.ports[0].value
+        value, ticks = work.flat("value"), work.state["ticks"]
+        x = work.ports[0].value.reshape(work.ticks, work.batch, -1)
         if self.how == "last_membrane":
-            value[...] = x
-        elif self.how == "max_membrane":
-            value[...] = np.where(ticks[:, None] == 0, x, np.maximum(value, x))
+            running = x
         else:
-            np.add(value, x, out=value)
-        ticks += 1
-        out = work.out.value
-        np.multiply(value, self.scale, out=out) if value.dtype.kind == "i" else np.copyto(out, value)
+            running = x.copy()
+            if self.how == "max_membrane":
+                np.copyto(running[0], np.maximum(value, x[0]), where=(ticks > 0)[:, None])
+                np.maximum.accumulate(running, axis=0, out=running)
+            else:
+                np.add(value, x[0], out=running[0])
+                np.add.accumulate(running, axis=0, out=running)
+        value[...] = running[-1]
+        out = work.out.value.reshape(running.shape)
+        np.multiply(running, self.scale, out=out) if value.dtype.kind == "i" else np.copyto(out, running)
         if self.how == "mean_membrane":
-            np.divide(out, ticks.astype(out.dtype)[:, None], out=out)
+            counted = ticks + np.arange(1, work.ticks + 1)[:, None]
+            np.divide(out, counted.astype(out.dtype)[:, :, None], out=out)
+        ticks += work.ticks

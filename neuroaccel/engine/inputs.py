@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from neuroaccel.engine import cache
 from neuroaccel.engine.events import EventStream
+from neuroaccel.engine.operation import Buffer
 from neuroaccel.errors import EventsError, InputError
 from neuroaccel.graph import Graph, Input
 
 Values = NDArray[Any] | EventStream | Sequence[EventStream]
 Inputs = Values | Mapping[str, Values]
+Fill = Callable[[Buffer], None]
 
 
 def by_name(graph: Graph, inputs: Any) -> dict[str, Any]:
@@ -32,18 +35,20 @@ def by_name(graph: Graph, inputs: Any) -> dict[str, Any]:
 
 
 class Feed:
-    """One input sequence, tick by tick.
+    """One input sequence.
 
     Arguments:
         name, node: the Input.
         values: ``[T, N, *shape]``, or one stream per sample.
+        first: number of the first sample, for messages.
 
     Raises:
         InputError: an array of another shape or type.
         EventsError: streams of another shape, or of different lengths.
     """
 
-    def __init__(self, name: str, node: Input, values: Any) -> None:
+    def __init__(self, name: str, node: Input, values: Any, first: int = 0) -> None:
+        self.name, self.node, self.first = name, node, first
         self.streams: list[EventStream] | None = None
         if isinstance(values, EventStream) or (
             isinstance(values, Sequence) and len(values) > 0 and all(isinstance(v, EventStream) for v in values)
@@ -65,64 +70,120 @@ class Feed:
             )
         self.ticks, self.batch = self.values.shape[:2]
 
+    @staticmethod
+    def of_tick(name: str, node: Input, values: Any, tick: int) -> Feed:
+        """One tick's values ``[N, *shape]``.
+
+        Raises:
+            InputError: another shape or type.
+        """
+        x = np.asarray(values)
+        if x.dtype.kind not in "biuf" or x.ndim != len(node.shape) + 1 or x.shape[1:] != node.shape:
+            raise _odd(name, node, x, tick)
+        return Feed(name, node, x[None])
+
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        if self.streams is None:
-            yield from self.values
-            return
-        shape = self.streams[0].shape
+        """Dense values of every tick, ``[N, *shape]``."""
         for tick in range(self.ticks):
-            dense = np.zeros((self.batch, int(np.prod(shape, dtype=np.int64))))
-            for row, stream in zip(dense, self.streams, strict=True):
-                events = slice(stream.indptr[tick], stream.indptr[tick + 1])
-                row[stream.index[events]] = 1 if stream.value is None else stream.value[events]
-            yield dense.reshape(self.batch, *shape)
+            yield self.dense(tick, tick + 1)[0]
+
+    def dense(self, first: int, last: int) -> NDArray[Any]:
+        """Dense values of some ticks, ``[ticks, N, *shape]``."""
+        if self.streams is None:
+            return self.values[first:last]
+        return np.stack([stream.slice(first, last).to_dense(np.float64) for stream in self.streams], axis=1)
+
+    def samples(self, first: int, last: int) -> Feed:
+        """Some of the samples."""
+        part = self.values[:, first:last] if self.streams is None else self.streams[first:last]
+        return Feed(self.name, self.node, part, self.first + first)
+
+    def check(self, first: int, last: int, tick: int, dtype: DTypeLike) -> Fill:
+        """Check some ticks, and give what puts them into an Input's buffer.
+
+        Arguments:
+            first, last: ticks of this sequence.
+            tick: of the session at ``first``, for messages.
+            dtype: float32, float64 or int64.
+
+        Raises:
+            InputError: values that the Input does not allow.
+        """
+        if self.streams is None or self.node.edge == "analog":
+            rows = entering(self.name, self.node, self.dense(first, last), tick, dtype, self.first)
+            return lambda buffer: np.copyto(buffer.value, rows)
+        values = [self._whole(n, stream, first, last, tick).astype(dtype) for n, stream in enumerate(self.streams)]
+        put, streams = cache.load("enter", np.dtype(dtype).name), self.streams
+
+        def fill(buffer: Buffer) -> None:
+            for n, (stream, value) in enumerate(zip(streams, values, strict=True)):
+                put(
+                    stream.indptr, stream.index, value, first, n, len(streams), buffer.value, buffer.index, buffer.found
+                )
+
+        return fill
+
+    def _whole(self, sample: int, stream: EventStream, first: int, last: int, tick: int) -> NDArray[Any]:
+        """Values of the events of some ticks; none where all are 1."""
+        if stream.value is None:
+            return np.zeros(0)
+        start, stop = stream.indptr[first], stream.indptr[last]
+        value = stream.value[start:stop]
+        wrong = np.flatnonzero((value < 0) | (value > self.node.maximum) | (value != np.floor(value)))
+        if len(wrong):
+            event = int(start + wrong[0])
+            when = tick + int(np.searchsorted(stream.indptr, event, side="right")) - 1 - first
+            _refuse(self.name, self.node, value[wrong[0]], when, self.first + sample, int(stream.index[event]))
+        return value
 
 
-def entering(name: str, node: Input, values: Any, tick: int, dtype: DTypeLike) -> NDArray[Any]:
-    """Values of one tick as the engine takes them: checked, rounded to a declared grid, flat.
+def entering(name: str, node: Input, values: Any, tick: int, dtype: DTypeLike, first_sample: int = 0) -> NDArray[Any]:
+    """Values as the engine takes them: checked, rounded to a declared grid, flat.
 
     An analog Input with a grid rounds x·2^frac to the nearest whole number, halves to the even one, and clips it to
     [low, high]; without a grid its values pass as they are. Integer arithmetic takes the whole numbers.
 
     Arguments:
         name, node: the Input.
-        values: ``[N, *shape]``.
-        tick: for the message.
+        values: ``[N, *shape]`` of one tick, or ``[K, N, *shape]``.
+        tick, first_sample: of the first value, for the message.
         dtype: float32, float64 or int64.
 
     Returns:
-        ``[N, size]`` of that type.
+        ``[N, size]`` or ``[K * N, size]`` of that type.
 
     Raises:
         InputError: another shape, a value that is not finite, or, on a binary or count edge, no whole number within it.
     """
     x = np.asarray(values)
-    if x.dtype.kind not in "biuf" or x.shape[1:] != node.shape or x.ndim != len(node.shape) + 1:
-        raise InputError(
-            f"input '{name}' is {x.dtype}{list(x.shape)} at tick {tick}, "
-            f"expected numbers [N, {', '.join(map(str, node.shape))}]"
-        )
-    x = x.reshape(len(x), -1)
+    lead = x.ndim - len(node.shape)
+    if x.dtype.kind not in "biuf" or lead not in (1, 2) or x.shape[lead:] != node.shape:
+        raise _odd(name, node, x, tick)
+    batch = x.shape[lead - 1]
+    x = x.reshape(-1, int(np.prod(node.shape, dtype=np.int64)))
     if node.edge == "analog":
-        _refuse(name, node, x, ~np.isfinite(x), tick, "a finite number")
-        if node.grid is None:
-            return x.astype(dtype)
-        whole = np.clip(np.rint(np.ldexp(x.astype(np.float64), node.grid.frac)), node.grid.low, node.grid.high)
-        return whole.astype(dtype) if np.dtype(dtype).kind == "i" else np.ldexp(whole, -node.grid.frac).astype(dtype)
-    allowed = (x >= 0) & (x <= node.maximum)
-    if x.dtype.kind == "f":
-        allowed &= x == np.floor(np.where(np.isfinite(x), x, 0))
-    expected = "0 or 1" if node.maximum == 1 else f"a whole number from 0 to {node.maximum}"
-    _refuse(name, node, x, ~allowed, tick, expected)
-    return x.astype(dtype)
+        allowed = np.isfinite(x)
+    else:
+        allowed = (x >= 0) & (x <= node.maximum)
+        if x.dtype.kind == "f":
+            allowed &= x == np.floor(x)
+    if not allowed.all():
+        row, address = (int(k) for k in np.argwhere(~allowed)[0])
+        _refuse(name, node, x[row, address], tick + row // batch, first_sample + row % batch, address)
+    if node.edge != "analog" or node.grid is None:
+        return x.astype(dtype)
+    whole = np.clip(np.rint(np.ldexp(x.astype(np.float64), node.grid.frac)), node.grid.low, node.grid.high)
+    return whole.astype(dtype) if np.dtype(dtype).kind == "i" else np.ldexp(whole, -node.grid.frac).astype(dtype)
 
 
-def _refuse(name: str, node: Input, x: NDArray[Any], wrong: NDArray[np.bool_], tick: int, expected: str) -> None:
-    places = np.argwhere(wrong)
-    if len(places):
-        sample, address = (int(k) for k in places[0])
-        index = tuple(int(k) for k in np.unravel_index(address, node.shape))
-        found = x[sample, address]
-        raise InputError(
-            f"input '{name}' is {found} at tick {tick}, sample {sample}, index {index}; expected {expected}"
-        )
+def _odd(name: str, node: Input, x: NDArray[Any], tick: int) -> InputError:
+    expected = f"expected numbers [N, {', '.join(map(str, node.shape))}]"
+    return InputError(f"input '{name}' is {x.dtype}{list(x.shape)} at tick {tick}, {expected}")
+
+
+def _refuse(name: str, node: Input, found: Any, tick: int, sample: int, address: int) -> None:
+    index = tuple(int(k) for k in np.unravel_index(address, node.shape))
+    expected = "a finite number" if node.edge == "analog" else f"a whole number from 0 to {node.maximum}"
+    if node.edge != "analog" and node.maximum == 1:
+        expected = "0 or 1"
+    raise InputError(f"input '{name}' is {found} at tick {tick}, sample {sample}, index {index}; expected {expected}")

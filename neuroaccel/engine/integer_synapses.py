@@ -15,7 +15,7 @@ import numpy as np
 
 from neuroaccel.engine import cache
 from neuroaccel.engine.fixed import Format, Whole, format_after, in_format, table, whole
-from neuroaccel.engine.operation import Array, Int64, Operation, Static, Work, refuse_overflow
+from neuroaccel.engine.operation import SOME, Array, Int64, Operation, Static, Work, refuse_overflow
 from neuroaccel.engine.synapses import Convolution, Dense, Synapses, bias_flags
 from neuroaccel.graph import nodes as n
 from neuroaccel.program import Arithmetic
@@ -51,7 +51,8 @@ class Grouped(Synapses):
         port, out = work.ports[0], work.out
         arrays = (self.weight, self.table, self.bias, *self.conversions, self.plan)
         code = self.kernel(value, port.value, *arrays, out.value, out.touched)
-        refuse_overflow(self.name, "the sum", code, self.static.size)
+        out.reach[...] = SOME
+        refuse_overflow(self.name, "the sum", code, work)
 
 
 class Integer(Operation):
@@ -75,10 +76,10 @@ class Integer(Operation):
         value = work.ports[0].value
         if self.entering.size:
             value = value.copy()
-            refuse_overflow(self.name, "the input", self.convert(value, self.entering), value.shape[1])
+            refuse_overflow(self.name, "the input", self.convert(value, self.entering), work, value.shape[1])
         self.inner.sums(work, value)
         if self.leaving.size:
-            refuse_overflow(self.name, "the sum", self.convert(work.out.value, self.leaving), self.static.size)
+            refuse_overflow(self.name, "the sum", self.convert(work.out.value, self.leaving), work)
 
 
 def integer_synapse(name: str, node: n.Synapse, port: Static, shape: tuple[int, ...], kind: n.EdgeKind) -> Operation:

@@ -1,10 +1,13 @@
-"""What the engine runs: an operation per node, the buffers between them, and what a session lends an operation."""
+"""What the engine runs: an operation per node, the buffers between them, and what a session lends an operation.
+
+A session works in blocks of K ticks. An operation sees them all at once, unless it is part of a loop.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,34 +21,59 @@ Flags = NDArray[np.uint8]
 Int64 = NDArray[np.int64]
 
 
+NONE, ALL, SOME = 0, 1, 2
+
+
 @dataclass(frozen=True, eq=False)
 class Buffer:
-    """What a node emits in one tick, for N samples, flattened in C-order.
+    """What a node emits in K ticks, for N samples: rows ``t * N + n``, each flattened in C-order.
 
     Arguments:
-        value: ``[N, size]``.
-        touched: ``[N, size]``, 1 where an event arrived: as the value itself, or in its sum through a non-zero weight.
-        index: int32 ``[N, size]``, of which the first ``found[n]`` are the addresses of non-zero values, rising.
-        found: ``[N]``.
+        value: ``[K * N, size]``.
+        touched: uint8, of that shape: 1 where an event arrived, as the value itself or in its sum through a non-zero
+            weight; it holds only for rows whose ``reach`` is SOME.
+        index: int32, of that shape; the first ``found[row]`` of a row are the addresses of its non-zero values.
+        found: int64 ``[K * N]``.
+        reach: uint8 ``[K * N]``: NONE, ALL or SOME of a row's elements are touched.
     """
 
     value: Array
     touched: Flags
     index: NDArray[np.int32]
     found: Int64
+    reach: Flags
 
     @staticmethod
-    def empty(batch: int, size: int, dtype: DTypeLike) -> Buffer:
-        shape = (batch, size)
-        found = np.zeros(batch, np.int64)
-        return Buffer(np.zeros(shape, dtype), np.zeros(shape, np.uint8), np.zeros(shape, np.int32), found)
+    def empty(rows: int, size: int, dtype: DTypeLike) -> Buffer:
+        shape = (rows, size)
+        places = np.zeros(shape, np.int32)
+        return Buffer(
+            np.zeros(shape, dtype),
+            np.zeros(shape, np.uint8),
+            places,
+            np.zeros(rows, np.int64),
+            np.zeros(rows, np.uint8),
+        )
 
     def arrays(self) -> tuple[Array, ...]:
-        return self.value, self.touched, self.index, self.found
+        return self.value, self.touched, self.index, self.found, self.reach
 
-    def copy_from(self, other: Buffer) -> None:
-        for mine, theirs in zip(self.arrays(), other.arrays(), strict=True):
-            mine[...] = theirs
+    def rows(self, first: int, last: int) -> Buffer:
+        """A view of some of the rows."""
+        return Buffer(*(array[first:last] for array in self.arrays()))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for array in self.arrays():
+            array[...] = 0
+
+    def flags(self) -> Flags:
+        """``touched``, made to hold for every row."""
+        if (self.reach != SOME).any():
+            whole = self.reach != SOME
+            self.touched[whole] = self.reach[whole, None] == ALL
+            self.reach[...] = SOME
+        return self.touched
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +100,28 @@ class Static:
 
 
 @dataclass(eq=False)
+class Now:
+    """Where a session stands: the tick that its block begins with, and the number of its first sample."""
+
+    tick: int = 0
+    sample: int = 0
+
+
+@dataclass(eq=False)
 class Work:
-    """What a session lends an operation: its inputs, its output, its state, scratch and counters."""
+    """What a session lends an operation for K ticks: its inputs, its output, its state, scratch and counters.
+
+    Arguments:
+        ports, out: buffers of K·N rows each; a port behind a slower clock has fewer.
+        state: variable → ``[N, ...]``, in the operation's own layout.
+        scratch: arrays that carry nothing from block to block.
+        counts: column → int64 ``[N]``.
+        track: whether anything is counted.
+        ticks: K.
+        kept: of a neuron, ``[states, K * N, size]`` for its states after every tick; ``[states, 0, size]`` where nobody asks.
+        now: when the block began.
+        first: at which tick of the block this piece of work begins.
+    """
 
     ports: tuple[Buffer, ...]
     out: Buffer
@@ -81,27 +129,51 @@ class Work:
     scratch: dict[str, Array] = field(default_factory=dict)
     counts: dict[str, Int64] = field(default_factory=dict)
     track: bool = True
+    ticks: int = 1
+    kept: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    now: Now = field(default_factory=Now)
+    first: int = 0
 
     @property
     def batch(self) -> int:
-        return len(self.out.found)
+        return len(self.out.found) // self.ticks
 
     def flat(self, key: str) -> Array:
         """A state as ``[N, size]``."""
         return self.state[key].reshape(self.batch, -1)
 
+    def tick(self, t: int) -> Work:
+        """The work of one tick of the block."""
+        return self._cut(t, t + 1)
 
-def refuse_overflow(name: str, what: str, code: int, size: int) -> None:
-    """Raise where a kernel returned 1 + the flat index ``[N, size]`` of a value that may not overflow, and does.
+    def part(self, ticks: int) -> Work:
+        """The work of the first ticks of the block."""
+        return self if ticks == self.ticks else self._cut(0, ticks)
+
+    def _cut(self, start: int, stop: int) -> Work:
+        first, last = start * self.batch, stop * self.batch
+        return replace(
+            self,
+            ports=tuple(port.rows(first, last) for port in self.ports),
+            out=self.out.rows(first, last),
+            ticks=stop - start,
+            kept=self.kept[:, first:last],
+            first=self.first + start,
+        )
+
+
+def refuse_overflow(name: str, what: str, code: int, work: Work, size: int | None = None) -> None:
+    """Raise where a kernel returned 1 + the flat index ``[K * N, size]`` of a value that may not overflow, and does.
 
     Raises:
-        InputError: naming the node, the sample and the index.
+        InputError: naming the tick, the node, the sample and the index.
     """
     if code:
-        sample, index = divmod(code - 1, size)
+        row, index = divmod(code - 1, size or work.out.value.shape[1])
+        t, sample = divmod(row, work.batch)
         raise InputError(
-            f"node '{name}': {what} of sample {sample} at index {index} leaves its integer format, "
-            "whose overflow is 'error'"
+            f"tick {work.now.tick + work.first + t}: node '{name}': {what} of sample {work.now.sample + sample} at index {index} leaves "
+            "its integer format, whose overflow is 'error'"
         )
 
 
@@ -124,12 +196,34 @@ class Operation(ABC):
         self.fresh: Mapping[str, Array] = {}
 
     def scratch(self) -> dict[str, Array]:
-        """Arrays that a session keeps for the operation and that carry nothing from tick to tick."""
+        """Arrays that a session keeps for the operation and that carry nothing from block to block."""
         return {}
+
+    def allocate(self, batch: int) -> dict[str, Array]:
+        """The fresh state of N samples, in the operation's own layout."""
+        return {key: self.inward(key, np.array([fresh] * batch)) for key, fresh in self.fresh.items()}
+
+    def inward(self, key: str, value: Array) -> Array:
+        """A state variable ``[N, ...]`` from C-order into the operation's own layout."""
+        return value
+
+    def outward(self, key: str, value: Array) -> Array:
+        """A state variable, or a neuron's current, from the operation's own layout into C-order."""
+        return value
+
+    def settle(self, work: Work) -> None:
+        """Bring the state to the present tick, where the operation puts that off."""
+
+    def restored(self, work: Work) -> None:
+        """Learn that the state was put in from outside."""
 
     @abstractmethod
     def run(self, work: Work) -> None:
-        """Compute ``work.out`` of this tick."""
+        """Compute ``work.out`` of this block."""
+
+    def explain(self) -> str:
+        """Which kernel does it and why, in a line."""
+        return ""
 
 
 class Latch(Operation):
@@ -137,15 +231,17 @@ class Latch(Operation):
 
     @abstractmethod
     def emit(self, work: Work) -> None:
-        """Set ``work.out`` from what came in earlier."""
+        """Set ``work.out`` of one tick from what came in earlier."""
 
     @abstractmethod
     def take(self, work: Work) -> None:
-        """Take in what arrived this tick."""
+        """Take in what arrived in this tick."""
 
     def run(self, work: Work) -> None:
-        self.take(work)
-        self.emit(work)
+        for t in range(work.ticks):
+            tick = work.tick(t)
+            self.emit(tick)
+            self.take(tick)
 
 
 class Same(Operation):

@@ -6,7 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
 
-from neuroaccel.engine.elementwise import Constants, Delayed, Lookup, Pick, Pool, Product, Running, Source, Sum
+import numpy as np
+
+from neuroaccel.engine.elementwise import (
+    Constants,
+    Delayed,
+    Lookup,
+    Pick,
+    Pool,
+    Previous,
+    Product,
+    Running,
+    Source,
+    Sum,
+)
 from neuroaccel.engine.fixed import Format
 from neuroaccel.engine.integer_synapses import integer_synapse
 from neuroaccel.engine.operation import Latch, Operation, Same, Static
@@ -31,6 +44,8 @@ REASONS: dict[type[n.Node], str] = {
     n.LayerNorm: "it cannot be computed exactly; use BatchNorm, which folds into weights",
     n.Softmax: "it cannot be computed exactly; put it behind the Output",
 }
+BLOCK = 1 << 18  # values of a node in one block
+LONGEST = 256  # ticks of one block
 PLASTIC = "its weights learn while it runs; set Synapse.plastic to None"
 
 
@@ -42,6 +57,22 @@ class Step:
     sources: tuple[Ref, ...]
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A part of a block: operations that see all its ticks at once, or a loop, which goes tick by tick.
+
+    Arguments:
+        run: operations in order.
+        emit, take: of a loop, the latches that emit before the others run, and what takes in after them.
+        loop: whether it goes tick by tick.
+    """
+
+    run: tuple[Ref, ...]
+    emit: tuple[Ref, ...] = ()
+    take: tuple[Ref, ...] = ()
+    loop: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A graph, compiled. It holds nothing that changes; any number of sessions may share it.
@@ -50,10 +81,9 @@ class Plan:
         graph: where it comes from.
         arithmetic: the numbers that it computes with.
         signals: node → what it emits.
-        steps: every node, and every port whose edges are summed or copied.
-        emit, run, take: the parts of a tick, in order: what latches emits, the others run, what latches takes in.
-        held: nodes whose emission a recurrent edge reads one tick later.
-        scanned: steps whose events a synapse or pool reads.
+        steps: every node, every port whose edges are summed, every node whose emission a recurrent edge reads later.
+        stages: the parts of a block, in order.
+        scanned: steps whose events a synapse or pool reads and that do not find them themselves.
         flagged: steps whose touched elements are their non-zero ones, and somebody asks for them.
     """
 
@@ -61,12 +91,14 @@ class Plan:
     arithmetic: Number
     signals: dict[str, Signal]
     steps: dict[Ref, Step]
-    emit: tuple[Ref, ...]
-    run: tuple[Ref, ...]
-    take: tuple[Ref, ...]
-    held: tuple[str, ...]
+    stages: tuple[Stage, ...]
     scanned: frozenset[Ref]
     flagged: frozenset[Ref]
+
+    def block(self, batch: int) -> int:
+        """Ticks that are worth running at once: as many as keep the largest node's values in the second-level cache."""
+        largest = max(step.operation.static.size for step in self.steps.values())
+        return int(np.clip(BLOCK // (batch * max(largest, 1)), 1, LONGEST))
 
     @property
     def has_overflow_errors(self) -> bool:
@@ -81,8 +113,7 @@ class Plan:
         """Neuron → fraction bits of its current; empty in floating point."""
         found = {}
         for name in self.graph.of_type(n.Neuron):
-            kind, source = self.steps["node", name].sources[0]
-            static = self.steps["node" if kind == "previous" else kind, source].operation.static
+            static = self.steps[self.steps["node", name].sources[0]].operation.static
             if static.format is not None:
                 found[name] = static.format.frac
         return found
@@ -217,29 +248,23 @@ class _Compiler:
     def plan(self) -> Plan:
         graph = self.graph
         steps: dict[Ref, Step] = {}
-        emit, run, take = list[Ref](), list[Ref](), list[Ref]()
+        sums: dict[str, list[Ref]] = {}
         for name in graph.order:
             operation = self.operation(name)
             sources = []
+            sums[name] = []
             for port in n.ports_of(graph.nodes[name]):
-                edges = graph.into(name, port)
-                refs = tuple(_source(edge) for edge in edges)
-                # What is held is renewed at the end of the tick: who shows it afterwards, or passes it on, has a copy.
-                shown = isinstance(operation, (Same, Population)) and edges[0].recurrent
-                if len(refs) > 1 or shown:
+                refs = tuple(_source(edge) for edge in graph.into(name, port))
+                if len(refs) > 1:
                     total: Ref = ("sum", f"{name}:{port}")
                     steps[total] = Step(self.total(name, port), refs)
-                    (take if isinstance(operation, Latch) else run).append(total)
+                    sums[name].append(total)
                     refs = (total,)
                 sources.append(refs[0])
-            ref: Ref = ("node", name)
-            steps[ref] = Step(operation, tuple(sources))
-            if isinstance(operation, Latch):
-                emit.append(ref)
-                take.append(ref)
-            else:
-                run.append(ref)
-        held = tuple(dict.fromkeys(edge.source for edge in graph.edges if edge.recurrent))
+            steps["node", name] = Step(operation, tuple(sources))
+        for name in dict.fromkeys(edge.source for edge in graph.edges if edge.recurrent):
+            operation = self.operation(name)
+            steps["previous", name] = Step(Previous(name, operation.static, operation.dtype), (("node", name),))
         read = {origin(steps, r) for s in steps.values() if s.operation.reads_events for r in s.sources}
         asked = {origin(steps, r) for s in steps.values() if s.operation.passes_touched for r in s.sources}
         return Plan(
@@ -247,13 +272,51 @@ class _Compiler:
             self.arithmetic,
             self.signals,
             steps,
-            tuple(emit),
-            tuple(run),
-            tuple(take),
-            held,
+            tuple(_stage(group, looped, steps, sums) for group, looped in components(graph)),
             frozenset(r for r in read if not steps[r].operation.finds_events),
             frozenset(r for r in asked if steps[r].operation.flags_value),
         )
+
+
+def _stage(names: tuple[str, ...], looped: bool, steps: dict[Ref, Step], sums: dict[str, list[Ref]]) -> Stage:
+    held: list[Ref] = [("previous", name) for name in names if ("previous", name) in steps]
+    nodes: dict[str, Ref] = {name: ("node", name) for name in names}
+    if not looped:
+        return Stage((*(r for name in names for r in (*sums[name], nodes[name])), *held))
+    late = {name for name in names if isinstance(steps["node", name].operation, Latch)}
+    return Stage(
+        tuple(r for name in names if name not in late for r in (*sums[name], nodes[name])),
+        (*(nodes[name] for name in names if name in late), *held),
+        (*(r for name in names if name in late for r in (*sums[name], nodes[name])), *held),
+        True,
+    )
+
+
+def components(graph: Graph) -> list[tuple[tuple[str, ...], bool]]:
+    """Nodes that depend on each other, directly or around, together; each group behind those that it depends on.
+
+    Returns:
+        The groups, their nodes in the order of a tick, and whether a group is a loop.
+    """
+    order = graph.order
+    place = {name: k for k, name in enumerate(order)}
+    reach = np.zeros((len(order), len(order)), np.bool_)
+    for edge in graph.edges:
+        reach[place[edge.source], place[edge.target]] = True
+    around = reach.diagonal().copy()
+    for k in range(len(order)):  # Warshall: what k reaches, all reach that reach k
+        reach |= reach[:, k : k + 1] & reach[k]
+    together = (reach & reach.T) | np.eye(len(order), dtype=np.bool_)
+    # Whoever depends on another has more nodes before it; within a group all have the same.
+    depth = (reach | np.eye(len(order), dtype=np.bool_)).sum(axis=0)
+    groups = []
+    seen = np.zeros(len(order), np.bool_)
+    for k in np.lexsort((np.arange(len(order)), depth)):
+        if not seen[k]:
+            members = np.flatnonzero(together[k])
+            seen |= together[k]
+            groups.append((tuple(order[m] for m in members), len(members) > 1 or bool(around[k])))
+    return groups
 
 
 def _source(edge: Edge) -> Ref:
@@ -262,7 +325,6 @@ def _source(edge: Edge) -> Ref:
 
 def origin(steps: dict[Ref, Step], ref: Ref) -> Ref:
     """The step that fills a buffer: nodes that pass their input on have none of their own."""
-    ref = ("node", ref[1]) if ref[0] == "previous" else ref
     while isinstance(steps[ref].operation, Same):
         ref = steps[ref].sources[0]
     return ref

@@ -5,41 +5,80 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neuroaccel.engine import cache, codegen
 from neuroaccel.engine.fixed import Format, Whole, in_format, whole
 from neuroaccel.engine.operation import Array, Operation, Static, Work, refuse_overflow
+from neuroaccel.engine.sleep import sleep_rule
 from neuroaccel.graph import nodes as n
 from neuroaccel.program import resolve
 from neuroaccel.program.language import INPUT
 
 
 class Population(Operation):
-    """A neuron node: parameters per neuron, states as arrays, one generated kernel."""
+    """A neuron node: parameters, states as arrays, one generated kernel.
+
+    Arguments:
+        name, node: the node.
+        port: what is known of its input.
+        number: ``float32``, ``float64`` or ``int64``.
+        layout: int32, place → address in C-order: currents and states lie in that order of places; None for C-order.
+    """
 
     finds_events: ClassVar[bool] = True
     flags_value: ClassVar[bool] = True
     columns: ClassVar[tuple[str, ...]] = ("updates_driven", "spikes")
 
-    def __init__(self, name: str, node: n.Neuron, port: Static, number: str) -> None:
+    def __init__(
+        self, name: str, node: n.Neuron, port: Static, number: str, layout: NDArray[np.int32] | None = None
+    ) -> None:
         super().__init__(name, emission(node, number), number)
-        self.program = node.program
+        self.program, self.layout = node.program, layout
+        self.address = np.zeros(0, np.int32) if layout is None else layout
         known = resolve(node.program, node.parameters)
+        self.known: dict[str, Array] = dict(known)
         driven = port.biased.copy()
         for leak in node.program.leak:
             driven |= np.broadcast_to(known[leak] != 0, node.shape).ravel()
-        self.driven = driven.astype(np.uint8)
+        self.rule = sleep_rule(node.program) if number != "int64" and not driven.any() else None
+        flags = driven.astype(np.uint8)
+        # One flag for all is not read per neuron.
+        self.driven = flags[:1] if (flags == flags[0]).all() else self._placed(flags)
+        formats: dict[str, Format] = {}
         if number == "int64":
-            values, source = self._integers(node, port, known)
+            values, formats = self._integers(node, port, known)
         else:
             values = {key: value.astype(number) for key, value in known.items()}
-            source = codegen.float_source(node.program, number)
-        self.parameters = [
-            np.array(np.broadcast_to(values[key], node.shape), order="C").ravel()
-            for key in codegen.fixed_names(node.program)
-        ]
+        flat = {key: self.parameter(values[key]) for key in codegen.fixed_names(node.program)}
+        self.wide = frozenset(key for key, value in flat.items() if len(value) > 1)
+        self.parameters = list(flat.values())
         self.fresh = {s.name: self._fresh(node, values, s.fresh) for s in node.program.states}
-        self.kernel = cache.compile_source(f"neuron_{node.program.key}_{number}", source, number)
+        self.source = self._source(node, number, formats)
+        self.kernel = cache.compile_source(f"neuron_{node.program.key}_{number}", self.source, number)
+
+    def _placed(self, flat: Array) -> Array:
+        """Values ``[..., size]`` from C-order into the order of places."""
+        return flat if self.layout is None else np.ascontiguousarray(flat[..., self.layout])
+
+    @property
+    def can_sleep(self) -> bool:
+        """Whether its neurons can be left alone while nothing reaches them; see :mod:`neuroaccel.engine.sleep`."""
+        return self.rule is not None
+
+    def parameter(self, value: Array) -> Array:
+        """``[size]`` in the order of places, or ``[1]`` where all neurons have the same."""
+        flat = np.ascontiguousarray(value).ravel()
+        if (flat.view(np.uint8).reshape(len(flat), -1) == flat[:1].view(np.uint8)).all():
+            return flat[:1].copy()
+        return self._placed(np.array(np.broadcast_to(value, self.static.shape), order="C").ravel())
+
+    def _source(self, node: n.Neuron, number: str, formats: dict[str, Format]) -> str:
+        if number != "int64":
+            return codegen.float_source(node.program, number, self.wide)
+        assert node.arithmetic is not None
+        assert node.arithmetic.state is not None
+        return codegen.integer_source(node.program, node.arithmetic.state, formats, self.wide)
 
     def _fresh(self, node: n.Neuron, values: dict[str, Array], fresh: float | str) -> Array:
         if node.arithmetic is not None and node.arithmetic.state is not None and self.dtype.kind == "i":
@@ -47,9 +86,11 @@ class Population(Operation):
             value: Array = in_format(real, node.arithmetic.state).values
         else:
             value = values[fresh] if isinstance(fresh, str) else np.asarray(fresh, self.dtype)
-        return np.array(np.broadcast_to(value, node.shape), order="C")
+        return np.array(np.broadcast_to(value, self.static.shape), order="C")
 
-    def _integers(self, node: n.Neuron, port: Static, known: dict[str, Array]) -> tuple[dict[str, Array], str]:
+    def _integers(
+        self, node: n.Neuron, port: Static, known: dict[str, Array]
+    ) -> tuple[dict[str, Array], dict[str, Format]]:
         state = node.arithmetic.state if node.arithmetic else None
         if node.arithmetic is None or state is None:
             raise ValueError("its states have no integer format; give Arithmetic.state")
@@ -63,15 +104,36 @@ class Population(Operation):
             except (ValueError, OverflowError) as error:
                 raise ValueError(f"parameter '{key}': {error}") from error
         formats = {key: value.format for key, value in integers.items()} | {INPUT: port.format}
-        source = codegen.integer_source(node.program, state, formats)
-        return {key: value.values for key, value in integers.items()}, source
+        return {key: value.values for key, value in integers.items()}, formats
+
+    def inward(self, key: str, value: Array) -> Array:
+        return value if self.layout is None else self._placed(value.reshape(len(value), -1))
+
+    def outward(self, key: str, value: Array) -> Array:
+        if self.layout is None:
+            return value
+        out = np.empty_like(value)
+        out[:, self.layout] = value
+        return out.reshape(len(value), *self.static.shape)
 
     def run(self, work: Work) -> None:
         port, out, counts = work.ports[0], work.out, work.counts
         states = [work.flat(name) for name in self.program.state_names]
-        sent = (out.value, out.index, out.found, counts["updates_driven"], counts["spikes"], work.track)
-        code = self.kernel(port.value, port.touched, self.driven, *states, *self.parameters, *sent)
-        refuse_overflow(self.name, "a state", code, self.static.size)
+        kept = work.kept if work.kept.shape[1] else np.empty((len(states), 0, 0), self.dtype)
+        code = self.kernel(
+            *(port.value, port.reach, port.touched, self.driven, *states, *self.parameters, self.address),
+            *(out.value, out.index, out.found, counts["updates_driven"], counts["spikes"]),
+            *(kept, work.ticks, work.track),
+        )
+        if code and self.layout is not None:
+            row, place = divmod(code - 1, self.static.size)
+            code = 1 + row * self.static.size + int(self.layout[place])
+        refuse_overflow(self.name, "a state", code, work)
+
+    def explain(self) -> str:
+        order = "in C-order" if self.layout is None else "cell by cell"
+        wide = f"; per neuron: {', '.join(sorted(self.wide))}" if self.wide else ""
+        return f"every neuron at every tick, {order}, blocks of {codegen.BLOCK} over all ticks of a call{wide}"
 
 
 def emission(node: n.Neuron, number: str) -> Static:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroaccel.engine.inputs import Feed, Inputs, by_name
-from neuroaccel.engine.plan import Number, compile_graph
+from neuroaccel.engine.plan import Number, Plan, compile_graph
 from neuroaccel.engine.session import Session
+from neuroaccel.engine.shards import in_threads, shares
 from neuroaccel.errors import InputError
 from neuroaccel.graph import Graph, Input, Neuron, Trace
 
@@ -54,6 +55,7 @@ def run(
     record: bool | Literal["spikes"] = False,
     arithmetic: Number = "float32",
     counts: bool = True,
+    threads: int | None = None,
 ) -> Result:
     """Run a graph from its fresh state, event by event.
 
@@ -63,6 +65,8 @@ def run(
         record: ``True`` keeps every neuron's spikes, states and currents, ``"spikes"`` the spikes only.
         arithmetic: ``float32``, ``float64`` or ``integer``.
         counts: whether operations are counted.
+        threads: how many share the samples; the default is one for each processor that this process may use. No
+            result depends on it.
 
     Returns:
         The result; recordings are time-major, ``[T, N, *shape]``.
@@ -83,47 +87,65 @@ def run(
     if len(sizes) != 1:
         raise InputError(f"the inputs differ in ticks and samples: {sorted(sizes)}" if sizes else "there are no inputs")
     ticks, batch = sizes.pop()
-    session = Session(plan, batch, counts)
-    recorder = _Recorder(session, ticks, record)
+    recorder = _Recorder(plan, ticks, batch, record)
+    shards = [
+        (first, last, Session(plan, last - first, counts, record is True, first))
+        for first, last in shares(batch, threads)
+    ]
+
+    def play(first: int, last: int, session: Session) -> None:
+        parts = {name: feed.samples(first, last) for name, feed in feeds.items()}
+        for start, stop in session.blocks(parts, ticks):
+            recorder.keep(session, slice(start, stop), slice(first, last))
+
     started = time.perf_counter()
-    for tick, values in enumerate(zip(*feeds.values(), strict=True)):
-        recorder.keep(tick, session.step(dict(zip(feeds, values, strict=True))))
+    in_threads(play, shards)
     seconds = time.perf_counter() - started
-    return Result(recorder.trace(), session.counts, _touched(session, ticks), seconds, ticks, plan.current_fractions())
+    sessions = [session for _, _, session in shards]
+    counted = _joined([session.counts for session in sessions])
+    touched = _joined([_touched(session, ticks) for session in sessions])
+    return Result(recorder.trace(), counted, touched, seconds, ticks, plan.current_fractions())
+
+
+def _joined(books: list[dict[str, dict[str, NDArray[np.int64]]]]) -> dict[str, dict[str, NDArray[np.int64]]]:
+    """Columns of all shards, one behind the other."""
+    return {
+        name: {key: np.concatenate([book[name][key] for book in books]) for key in columns}
+        for name, columns in books[0].items()
+    }
 
 
 class _Recorder:
-    def __init__(self, session: Session, ticks: int, record: bool | str) -> None:
-        self.session = session
-        graph, batch = session.plan.graph, session.batch
-        signals = session.plan.signals
+    def __init__(self, plan: Plan, ticks: int, batch: int, record: bool | str) -> None:
+        graph, number = plan.graph, np.dtype("int64" if plan.arithmetic == "integer" else plan.arithmetic)
 
         def space(name: str, dtype: Any) -> NDArray[Any]:
-            return np.zeros((ticks, batch, *signals[name].shape), dtype)
+            return np.zeros((ticks, batch, *plan.signals[name].shape), dtype)
 
-        self.outputs = {name: space(name, session.output(name).dtype) for name in graph.outputs}
+        self.outputs = {
+            name: space(name, np.float64 if plan.arithmetic == "integer" else number) for name in graph.outputs
+        }
         self.spikes: dict[str, NDArray[Any]] = {}
         self.states: dict[str, dict[str, NDArray[Any]]] = {}
         self.currents: dict[str, NDArray[Any]] = {}
         for name, node in graph.nodes.items():
             if not isinstance(node, Neuron) or not record:
                 continue
-            number = session.value(name).dtype
             self.spikes[name] = space(name, _EMITTED.get(node.program.emit.kind, number))
             if record is True:
                 self.states[name] = {key: space(name, number) for key in node.program.state_names}
                 self.currents[name] = space(name, number)
 
-    def keep(self, tick: int, outputs: Mapping[str, NDArray[Any]]) -> None:
-        for name, values in outputs.items():
-            self.outputs[name][tick] = values
+    def keep(self, session: Session, ticks: slice, samples: slice) -> None:
+        for name, values in self.outputs.items():
+            values[ticks, samples] = session.output(name)
         for name, spikes in self.spikes.items():
-            spikes[tick] = self.session.value(name)
+            spikes[ticks, samples] = session.emitted(name)
         for name, states in self.states.items():
-            found = self.session.neuron_state(name)
+            found = session.neuron_states(name)
             for key, values in states.items():
-                values[tick] = found[key]
-            self.currents[name][tick] = self.session.current(name)
+                values[ticks, samples] = found[key]
+            self.currents[name][ticks, samples] = session.currents(name)
 
     def trace(self) -> Trace:
         return Trace(self.outputs, self.spikes, self.states, self.currents)

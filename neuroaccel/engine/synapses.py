@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroaccel.engine import cache
-from neuroaccel.engine.operation import Array, Buffer, Latch, Operation, Static, Work
+from neuroaccel.engine.operation import SOME, Array, Buffer, Latch, Operation, Static, Work
 from neuroaccel.graph import nodes as n
 from neuroaccel.graph.fanout import fan_out
 
@@ -60,13 +60,15 @@ class Synapses(Operation):
         full, living = fan_out(node, port.shape)
         self.full, self.living = full.ravel(), living.ravel()
         self.pruned = int((full - living).sum())
-        self.tally = cache.load("fanout", self.dtype.name)
+        self.all_living = int(living.sum())
+        self.tally = cache.load("fanout", "int64")
 
     def count(self, work: Work) -> None:
-        c = work.counts
-        value = work.ports[0].value
-        self.tally(value, self.full, self.living, c["products"], c["zero_input"], c["weights_read"])
-        c["pruned"] += self.pruned
+        c, port = work.counts, work.ports[0]
+        before = c["products"].copy()
+        self.tally(port.index, port.found, self.full, self.living, c["products"], c["weights_read"])
+        c["zero_input"] += self.all_living * work.ticks - (c["products"] - before)
+        c["pruned"] += self.pruned * work.ticks
 
     def run(self, work: Work) -> None:
         if work.track:
@@ -92,6 +94,7 @@ class Dense(Synapses):
     def sums(self, work: Work, value: Array) -> None:
         port, out = work.ports[0], work.out
         self.kernel(value, port.index, port.found, self.weight, self.bias, out.value, out.touched, work.track)
+        out.reach[...] = SOME
 
 
 class Convolution(Synapses):
@@ -116,6 +119,7 @@ class Convolution(Synapses):
         port, out, s = work.ports[0], work.out, work.scratch
         arrays = (self.weight, self.bias, self.table, s["sums"], s["flags"])
         self.kernel(value, port.index, port.found, *arrays, out.value, out.touched, work.track)
+        out.reach[...] = SOME
 
 
 class Pipelined(Latch):
@@ -137,10 +141,25 @@ class Pipelined(Latch):
     def emit(self, work: Work) -> None:
         work.out.value[...] = work.flat("pending")
         work.out.touched[...] = work.flat("touched")
+        work.out.reach[...] = SOME
 
     def take(self, work: Work) -> None:
-        pending = Buffer(work.flat("pending"), work.flat("touched"), work.out.index, work.out.found)
+        reach = np.zeros(work.batch, np.uint8)
+        pending = Buffer(work.flat("pending"), work.flat("touched"), work.out.index, work.out.found, reach)
         self.inner.run(dataclasses.replace(work, out=pending))
+        if work.track:
+            pending.flags()
+
+    def run(self, work: Work) -> None:
+        """All ticks at once, moved by one."""
+        self.inner.run(work)
+        out, n = work.out, work.batch
+        touched = out.flags() if work.track else out.touched
+        for held, new in ((work.flat("pending"), out.value), (work.flat("touched"), touched)):
+            last = new[-n:].copy()
+            new[n:] = new[:-n].copy()
+            new[:n] = held
+            held[...] = last
 
 
 def float_synapse(name: str, node: n.Synapse, port: Static, shape: tuple[int, ...], number: str) -> Operation:

@@ -1,18 +1,16 @@
-"""Count what the inputs of a synapse set in motion: products of events, and products that a zero input kept away."""
+"""Count what events set in motion: products through living weights, and weights read."""
 
-SIGNATURE = "void(V[:, ::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1])"
+SIGNATURE = "void(i4[:, ::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1])"
 
 
-def kernel(value, full, living, products, zero_input, read):
-    """value [N, size]; full, living [size]; adds to products, zero_input (living) and read (full), each [N]."""
-    for n in range(value.shape[0]):
-        executed, silent, touched = 0, 0, 0
-        for k in range(value.shape[1]):
-            if value[n, k] != 0:
-                executed += living[k]
-                touched += full[k]
-            else:
-                silent += living[k]
-        products[n] += executed
-        zero_input[n] += silent
-        read[n] += touched
+def kernel(index, found, full, living, products, read):
+    """index, found: events of rows t * N + n; full, living [size]; adds to products and read, each [N]."""
+    batch = products.shape[0]
+    for row in range(found.shape[0]):
+        executed, touched = 0, 0
+        for e in range(found[row]):
+            k = index[row, e]
+            executed += living[k]
+            touched += full[k]
+        products[row % batch] += executed
+        read[row % batch] += touched
