@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import re
 from importlib import resources
 
 from neuroaccel.compiling import Kernel, compile_source, folder, wanted
 
 __all__ = ["Kernel", "compile_source", "folder", "load", "wanted"]
 
+_HELPERS = re.compile(r"^from neuroaccel\.engine\.kernels\.(\w+) import", re.MULTILINE)
 
-def load(name: str, number: str) -> Kernel:
-    """The kernel of ``engine/kernels/{name}.py``, compiled for ``float32``, ``float64`` or ``int64``."""
-    return compile_source(f"{name}_{number}", _source(f"{name}.py"), number)
+
+def load(name: str, number: str, **constants: str | int) -> Kernel:
+    """The kernel of ``engine/kernels/{name}.py``, compiled for ``float32``, ``float64`` or ``int64``.
+
+    Arguments:
+        name: of the file.
+        number: the type that ``V`` stands for in its signature.
+        constants: values that replace those of the file's lines ``NAME = value``.
+
+    Raises:
+        ValueError: the file has no such line.
+    """
+    source, tags = _source(f"{name}.py"), [name, number]
+    for key, value in constants.items():
+        source, found = re.subn(rf"^{key} = .*$", f"{key} = {value!r}", source, flags=re.MULTILINE)
+        if found != 1:
+            raise ValueError(f"kernel {name} states {key} {found} times, not once")
+        tags.append(str(value))
+    return compile_source("_".join(tags), source, number)
 
 
 @functools.cache
 def _source(file: str) -> str:
-    return resources.files("neuroaccel.engine.kernels").joinpath(file).read_text("utf-8")
+    """A kernel's text, and the hashes of the helpers that it imports: machine code holds them too."""
+    text = resources.files("neuroaccel.engine.kernels").joinpath(file).read_text("utf-8")
+    helpers = sorted(set(_HELPERS.findall(text)))
+    hashes = (f"# {name} {hashlib.sha256(_source(f'{name}.py').encode()).hexdigest()}\n" for name in helpers)
+    return text + "".join(hashes)

@@ -16,7 +16,9 @@ import numpy as np
 from neuroaccel.engine import cache
 from neuroaccel.engine.fixed import Format, Whole, format_after, in_format, table, whole
 from neuroaccel.engine.operation import SOME, Array, Int64, Operation, Static, Work, refuse_overflow
-from neuroaccel.engine.synapses import Convolution, Dense, Synapses, bias_flags
+from neuroaccel.engine.convolution import Convolution
+from neuroaccel.engine.linear import Linear
+from neuroaccel.engine.synapses import Synapses, bias_flags
 from neuroaccel.graph import nodes as n
 from neuroaccel.program import Arithmetic
 
@@ -127,7 +129,7 @@ def integer_synapse(name: str, node: n.Synapse, port: Static, shape: tuple[int, 
         values = (weight.values, zero if aligned is None else aligned, conversions, plan)
         inner = Grouped(name, node, port, target, *values)
         return Integer(inner, target, entering, leaving[:0])
-    plain: type[Dense | Convolution] = Dense if isinstance(node, n.Linear) else Convolution
+    plain: type[Linear | Convolution] = Linear if isinstance(node, n.Linear) else Convolution
     inner = plain(name, node, port, target, weight.values << (frac - product.frac), aligned)
     return Integer(inner, target, entering, leaving)
 

@@ -118,7 +118,8 @@ class Work:
         counts: column → int64 ``[N]``.
         track: whether anything is counted.
         ticks: K.
-        kept: of a neuron, ``[states, K * N, size]`` for its states after every tick; ``[states, 0, size]`` where nobody asks.
+        kept: of a neuron, ``[states, K * N, size]`` for its states after every tick; ``[states, 0, size]`` where nobody
+            asks.
         now: when the block began.
         first: at which tick of the block this piece of work begins.
     """
@@ -171,9 +172,10 @@ def refuse_overflow(name: str, what: str, code: int, work: Work, size: int | Non
     if code:
         row, index = divmod(code - 1, size or work.out.value.shape[1])
         t, sample = divmod(row, work.batch)
+        tick, sample = work.now.tick + work.first + t, work.now.sample + sample
         raise InputError(
-            f"tick {work.now.tick + work.first + t}: node '{name}': {what} of sample {work.now.sample + sample} at index {index} leaves "
-            "its integer format, whose overflow is 'error'"
+            f"tick {tick}: node '{name}': {what} of sample {sample} at index {index} leaves its integer format, "
+            "whose overflow is 'error'"
         )
 
 
@@ -211,10 +213,10 @@ class Operation(ABC):
         """A state variable, or a neuron's current, from the operation's own layout into C-order."""
         return value
 
-    def settle(self, work: Work) -> None:
+    def settle(self, work: Work) -> None:  # noqa: B027  # most have nothing to settle
         """Bring the state to the present tick, where the operation puts that off."""
 
-    def restored(self, work: Work) -> None:
+    def restored(self, work: Work) -> None:  # noqa: B027  # most have nothing to learn
         """Learn that the state was put in from outside."""
 
     @abstractmethod

@@ -21,12 +21,16 @@ from neuroaccel.engine.elementwise import (
     Sum,
 )
 from neuroaccel.engine.fixed import Format
+from neuroaccel.engine.convolution import Convolution
 from neuroaccel.engine.integer_synapses import integer_synapse
+from neuroaccel.engine.linear import Linear
+from neuroaccel.engine.pipelined import Pipelined
 from neuroaccel.engine.operation import Latch, Operation, Same, Static
 from neuroaccel.engine.populations import Population, emission
-from neuroaccel.engine.synapses import Pipelined, float_synapse
+from neuroaccel.engine.synapses import bias_flags
 from neuroaccel.errors import InputError, ProgramError, UnsupportedNode
 from neuroaccel.graph import Edge, Graph, Signal, infer
+from neuroaccel.graph.signal import summed
 from neuroaccel.graph import nodes as n
 
 Number = Literal["float32", "float64", "integer"]
@@ -202,15 +206,13 @@ class _Compiler:
     def build(self, name: str, node: n.Node, ports: list[Static]) -> Operation:
         shape, number = self.signals[name].shape, self.number
         if isinstance(node, n.Synapse):
-            kind = self.signals[self.graph.into(name, "in")[0].source].kind
-            synapse = (
-                integer_synapse(name, node, ports[0], shape, kind)
-                if number == "int64"
-                else float_synapse(name, node, ports[0], shape, number)
-            )
+            synapse = self.synapse(name, node, ports[0])
             return Pipelined(synapse) if self.graph.latches(name) else synapse
         if isinstance(node, n.Neuron):
-            return Population(name, node, ports[0], number)
+            private = self.private(name)
+            conv = None if private is None else self.operation(private)
+            layout = conv.address if isinstance(conv, Convolution) and conv.cells else None
+            return Population(name, node, ports[0], number, layout)
         if isinstance(node, n.Input):
             return Source(name, Static.plain(shape, self.entering(node)), number)
         if isinstance(node, n.Constant):
@@ -235,6 +237,30 @@ class _Compiler:
                 raise ValueError("its input has no integer format; a readout can only lead to an Output")
             return Same(name, passed, "float64" if readout else number)
         raise ValueError(f"the engine does not know {node.kind}")
+
+    def synapse(self, name: str, node: n.Synapse, port: Static) -> Operation:
+        shape, kind = self.signals[name].shape, summed(name, self.arriving(name)).kind
+        if self.number == "int64":
+            return integer_synapse(name, node, port, shape, kind)
+        target = Static(shape, bias_flags(node, shape))
+        weight = node.weight.astype(self.number)
+        bias = None if node.bias is None else node.bias.astype(self.number)
+        if isinstance(node, n.Linear):
+            return Linear(name, node, port, target, weight, bias, kind, self.signals[name].frac is not None)
+        readers = self.graph.out_of(name)
+        return Convolution(name, node, port, target, weight, bias, self.private(readers[0].target) == name)
+
+    def arriving(self, name: str) -> list[Signal]:
+        return [self.signals[edge.source] for edge in self.graph.into(name, "in")]
+
+    def private(self, name: str) -> str | None:
+        """The convolution whose current a population alone reads, and reads alone: they may agree on an order."""
+        edges = self.graph.into(name, "in")
+        if not isinstance(self.graph.nodes[name], n.Neuron) or len(edges) != 1 or edges[0].recurrent:
+            return None
+        source = edges[0].source
+        convolves = isinstance(self.graph.nodes[source], (n.Conv1d, n.Conv2d)) and not self.graph.latches(source)
+        return source if convolves and len(self.graph.out_of(source)) == 1 else None
 
     def entering(self, node: n.Input) -> Format | None:
         if self.number != "int64":

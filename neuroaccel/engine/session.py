@@ -227,14 +227,14 @@ class Session:
         return self._block_of(self._operation(name).outward("", array), node.shape)
 
     def neuron_states(self, name: str) -> dict[str, NDArray[Any]]:
-        """A population's states after every tick of the last block, ``[K, N, *shape]`` each, where they are recorded."""
-        node, work = self.plan.graph.nodes[name], self._works["node", name]
+        """A population's recorded states after every tick of the last block, ``[K, N, *shape]`` each."""
+        node, kept = self.plan.graph.nodes[name], self._works["node", name].kept
         assert isinstance(node, Neuron)
-        operation = self._operation(name)
-        kept = [
-            operation.outward(key, k[: self._ticks * self.batch]) for key, k in zip(work.state, work.kept, strict=False)
-        ]
-        return {key: self._block_of(k, node.shape) for key, k in zip(node.program.state_names, kept, strict=True)}
+        found = {}
+        for key, array in zip(node.program.state_names, kept, strict=True):
+            flat = self._operation(name).outward(key, array[: self._ticks * self.batch])
+            found[key] = self._block_of(flat, node.shape)
+        return found
 
     def neuron_state(self, name: str) -> dict[str, NDArray[Any]]:
         """A population's states after the last tick, ``[N, *shape]`` each, copies."""

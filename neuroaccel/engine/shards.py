@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ def shares(batch: int, threads: int | None) -> list[tuple[int, int]]:
         raise InputError(f"a run needs at least one sample, not {batch}")
     count = min(batch, threads or processors())
     edges = [batch * k // count for k in range(count + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))
 
 
 def in_threads(work: Callable[..., None], parts: Sequence[tuple[Any, ...]]) -> None:

@@ -22,19 +22,24 @@ from neuroaccel.graph import (
     Flatten,
     Graph,
     Input,
+    Keep,
     Linear,
     MaxPool2d,
+    Memory,
     Multiply,
     Neuron,
     Output,
     Probe,
     Readout,
     Reshape,
+    Scope,
     Select,
     Synapse,
     Table,
+    Window,
     infer,
 )
+from neuroaccel.graph.clocks import clocks
 from neuroaccel.graph.nodes import Pool2d
 from neuroaccel.program import Arithmetic, Fixed, Program, resolve
 
@@ -273,8 +278,9 @@ class Value:
 class Reference:
     """One sample of a graph."""
 
-    def __init__(self, graph: Graph, arithmetic: str = "float32") -> None:
+    def __init__(self, graph: Graph, arithmetic: str = "float32", drops: bool = False) -> None:
         self.graph, self.arithmetic = graph, arithmetic
+        self.drops = drops  # whether whole runs of this graph may be dropped, as it is in a Scope behind a Keep
         self.integer = arithmetic == "integer"
         self.dtype: Any = np.float64 if arithmetic == "float64" else np.float32
         self.signals = infer(graph)
@@ -294,8 +300,15 @@ class Reference:
             if isinstance(node, Neuron)
         }
         self.running: dict[str, Any] = {}
+        self.clock = {name: clock or () for name, clock in clocks(graph).items()}
+        self.runs: dict[Any, bool] = {}  # clock -> whether it runs in this tick
+        self.kept: dict[str, list[Value]] = defaultdict(list)  # of Memories and Windows, since the beginning
+        self.ticks: dict[str, int] = defaultdict(int)  # that a node has run on
+        self.carried: dict[str, Reference] = {}  # inner graphs of scopes
+        self.recorded: dict[str, list[dict[str, Any]]] = {}  # scope -> what its neurons did, step by step
         self.currents: dict[str, Any] = {}
         self.inputs: dict[str, Any] = {}  # of the tick to come, set by who asks for it
+        self.columns()
 
     def size(self, name: str) -> int:
         return self.signals[name].size
@@ -318,7 +331,7 @@ class Reference:
         node = self.graph.nodes[name]
         if isinstance(node, Synapse):
             return self.matrices[name].bias != 0
-        if isinstance(node, (Input, Constant, Neuron, Table, Readout)):
+        if isinstance(node, (Input, Constant, Neuron, Table, Readout, Memory, Window, Scope)):
             return np.zeros(self.size(name), np.bool_)
         flags = np.any([self.biased(edge.source) for edge in self.graph.into(name, "in")], axis=0)
         if isinstance(node, Multiply):
@@ -421,7 +434,7 @@ class Reference:
         else:
             new = old + x
         self.running[name] = new
-        out = new / new.dtype.type(self.tick + 1) if node.how == "mean_membrane" else new
+        out = new / new.dtype.type(self.ticks[name] + 1) if node.how == "mean_membrane" else new
         return Value(out, out != 0)
 
     def delayed(self, name: str) -> Value:
@@ -430,7 +443,7 @@ class Reference:
         ticks = np.broadcast_to(node.ticks, self.signals[name].shape).ravel()
         values, touched = [], []
         for k, d in enumerate(ticks):
-            past = self.arrived[name][self.tick - d] if self.tick >= d else None
+            past = self.arrived[name][-d] if len(self.arrived[name]) >= d else None
             values.append(past.values[k] if past else self.number(0))
             touched.append(past.touched[k] if past else False)
         return Value(self.array(values), touched)
@@ -464,39 +477,207 @@ class Reference:
             pairs = zip(x.values, gate.values[places], strict=True)
             values = [Exact(a.integer * b.integer, a.frac + b.frac) if self.integer else a * b for a, b in pairs]
             return Value(self.array(values), x.touched & gate.touched[places])
-        assert isinstance(node, (Add, Flatten, Reshape, Probe, Output))
+        if isinstance(node, (Memory, Window)):
+            width = node.capacity if isinstance(node, Memory) else node.width
+            zeros = [self.number(0)] * (width * len(x.values))
+            held = [v for past in self.kept[name][-width:] for v in past.values]
+            values = self.array([*zeros, *held][-len(zeros) :])
+            return Value(values, [bool(v) for v in values])
+        assert isinstance(node, (Add, Flatten, Reshape, Probe, Output, Keep))
         return x
+
+    def scope(self, name: str) -> Value:
+        node = self.graph.nodes[name]
+        assert isinstance(node, Scope)
+        drops = self.drops or self.dropping(name)
+        inner = self.carried.get(name) if node.state == "carry" else None
+        if inner is None:
+            inner = self.carried[name] = Reference(node.graph, self.arithmetic, drops)
+        entering = {port: self.port(name, port).values for port in node.port_names}
+        steps: list[Any] = []
+        for step in range(node.ticks):
+            for port, values in entering.items():
+                each = len(values) // node.ticks
+                value = values[step * each : (step + 1) * each] if node.input == "slice" else values
+                inner.inputs[port] = inner.rounded(port, value)
+            inner.step()
+            self.recorded.setdefault(name, []).append(inner.moment())
+            steps.append(inner.now[node.graph.outputs[0]].values)
+        if node.state == "reset":
+            for inside, columns in inner.all_counts().items():
+                for column, count in columns.items():
+                    self.counts[f"{name}/{inside}"][column] += count
+        if node.output == "all":
+            values = self.array([v for step in steps for v in step])
+        else:
+            values = steps[-1] if node.output == "last" else steps[0]
+            for step in steps[1:] if node.output == "sum" else []:
+                values = self.add(values, step)
+        return Value(values, [bool(v) for v in values])
+
+    def rounded(self, port: str, values: Any) -> Any:
+        """What enters an Input, on its grid."""
+        node = self.graph.nodes[port]
+        assert isinstance(node, Input)
+        if node.grid is None:
+            return values
+        if len(values) and isinstance(values[0], Exact):
+            fixed = Fixed(32, node.grid.frac, rounding="half_even")
+            return [
+                Exact(min(max(convert(v, fixed).integer, node.grid.low), node.grid.high), fixed.frac) for v in values
+            ]
+        unit = 2.0**node.grid.frac
+        whole = np.clip(np.rint(np.asarray(values, np.float64) * unit), node.grid.low, node.grid.high)
+        return (whole / unit).astype(self.dtype)
+
+    def moment(self) -> dict[str, Any]:
+        """(what, node, ...) -> values: what the neurons did in this tick, those of scopes for every step."""
+        found: dict[Any, Any] = {}
+        for name, node in self.graph.nodes.items():
+            if isinstance(node, Neuron):
+                found["spikes", name] = [_real(self.now[name].values)]
+                found["currents", name] = [_real(self.currents[name])]
+                for state in node.program.state_names:
+                    found["states", name, state] = [_real(cell.values[state] for cell in self.cells[name])]
+            if isinstance(node, Scope):
+                for key, rows in self.stood(name, node).items():
+                    found[key[0], f"{name}/{key[1]}", *key[2:]] = rows
+        return found
+
+    def stood(self, name: str, node: Scope) -> dict[Any, Any]:
+        """What the neurons in a scope did; where it did not run they stand and give nothing."""
+        steps = self.recorded.pop(name, None)
+        if steps is None:
+            fresh = Reference(node.graph, self.arithmetic)
+            inner = self.carried.get(name, fresh) if node.state == "carry" else fresh
+            inner.now = {n: inner.nothing(n) for n in inner.graph.nodes}
+            inner.currents = {n: inner.nothing(n).values for n in inner.graph.nodes}
+            inner.recorded = {}
+            steps = [inner.moment()] * node.ticks
+        return {key: [row for step in steps for row in step[key]] for key in steps[0]}
+
+    def nothing(self, name: str) -> Value:
+        zero = self.array([self.number(0)] * self.size(name))
+        return Value(zero, [False] * len(zero))
+
+    def dropping(self, name: str) -> bool:
+        return any(part[0] == "keep" for part in self.clock[name])
+
+    def stands(self, name: str) -> bool:
+        """Whether a node shows a running value even when its clock does not run."""
+        node = self.graph.nodes[name]
+        if self.clock[name] == ():
+            return False
+        if isinstance(node, Readout):
+            return True
+        passes = isinstance(node, (Output, Probe, Flatten, Reshape, Select, Add))
+        return passes and all(self.stands(e.source) and not e.recurrent for e in self.graph.into(name))
+
+    def decide(self, name: str) -> None:
+        """Whether the clock of a Window or Keep runs."""
+        node, edges = self.graph.nodes[name], self.graph.into(name, "in")
+        before = self.clock[name][:-1]
+        runs = self.runs[before]
+        if isinstance(node, Keep):
+            runs = runs and bool(self.port(name, "mask").values[0])
+        elif runs:
+            assert isinstance(node, Window)
+            assert edges
+            self.kept[name].append(self.port(name))
+            late = len(self.kept[name]) - node.width
+            runs = late >= 0 and late % node.stride == 0
+        self.runs[self.clock[name]] = runs
+
+    def idle(self, name: str) -> Value:
+        """What a node gives in a tick in which its clock does not run."""
+        node, zero = self.graph.nodes[name], self.nothing(name)
+        if isinstance(node, Neuron):
+            passes = self.clock[name]
+            while passes and passes[-1][0] == "keep":
+                passes = passes[:-1]
+            self.currents[name] = zero.values
+            if self.runs[passes]:  # a silent step: what it sends goes nowhere
+                for cell in self.cells[name]:
+                    cell.tick(self.number(0))
+        if not self.stands(name):
+            return zero
+        if isinstance(node, Readout):
+            running = self.running.get(name)
+            if running is None:
+                running = np.zeros(self.size(name), np.float64 if self.integer else self.dtype)
+            if node.how == "mean_membrane" and self.ticks[name]:
+                running = running / running.dtype.type(self.ticks[name])
+            return Value(running, running != 0)
+        return self.emission(name)
 
     def step(self) -> None:
         """One tick; ``now`` holds what every node emits."""
         graph = self.graph
-        self.now = {}
+        self.now, self.runs = {}, {(): True}
         latching = [name for name in graph.nodes if graph.latches(name)]
         for name in latching:
             if isinstance(graph.nodes[name], Delay):
                 self.now[name] = self.delayed(name)
-            elif self.tick:
-                self.now[name] = self.arrived[name][-1]
             else:
-                zero = self.array([self.number(0)] * self.size(name))
-                self.now[name] = Value(zero, [False] * len(zero))
+                self.now[name] = self.arrived[name][-1] if self.arrived[name] else self.nothing(name)
         for name in graph.order:
             node = graph.nodes[name]
+            if isinstance(node, (Window, Keep)):
+                self.decide(name)
+            runs = self.runs[self.clock[name]]
             if isinstance(node, Input):
                 x = np.asarray(self.inputs[name]).ravel()
-                values = [exact(v) for v in x] if self.integer else x
-                self.now[name] = Value(self.array(values), x != 0)
+                values = [v if isinstance(v, Exact) else exact(v) for v in x] if self.integer else x
+                self.now[name] = Value(self.array(values), [bool(v) for v in values])
+            elif not runs:
+                self.now[name] = self.idle(name)
+            elif isinstance(node, Scope):
+                self.now[name] = self.scope(name)
             elif name not in latching:
+                if isinstance(node, Memory):
+                    self.kept[name].append(self.port(name))
                 self.now[name] = self.emission(name)
         for name in latching:
-            delay = isinstance(graph.nodes[name], Delay)
-            self.arrived[name].append(self.port(name) if delay else self.sums(name))
+            if self.runs[self.clock[name]]:
+                delay = isinstance(graph.nodes[name], Delay)
+                self.arrived[name].append(self.port(name) if delay else self.sums(name))
         for name, node in graph.nodes.items():
+            runs = self.runs[self.clock[name]]
+            if runs:
+                self.previous[name] = self.now[name]
+            self.ticks[name] += runs
             if not isinstance(node, Output):
                 counted = self.signals[name].kind != "analog"
                 self.counts[name]["events_out"] += sum(bool(v) for v in self.now[name].values) if counted else 0
-        self.previous = self.now
+                if self.drops or self.dropping(name):
+                    self.counts[name]["ticks_run"] += runs
         self.tick += 1
+
+    def columns(self) -> None:
+        """Counts start at 0, those of nodes that will never run too."""
+        for name, node in self.graph.nodes.items():
+            if isinstance(node, Output):
+                continue
+            columns = ["events_out"]
+            columns += ["ticks_run"] if self.drops or self.dropping(name) else []
+            columns += ["updates_driven", "spikes"] if isinstance(node, Neuron) else []
+            columns += ["products", "zero_input", "pruned"] if isinstance(node, Synapse) else []
+            for column in columns:
+                self.counts[name][column] = 0
+            if isinstance(node, Scope):
+                inner = Reference(node.graph, self.arithmetic, self.drops or self.dropping(name))
+                for inside, zeros in inner.all_counts().items():
+                    self.counts[f"{name}/{inside}"].update(zeros)
+
+    def all_counts(self) -> dict[str, dict[str, int]]:
+        """Node -> column -> count, nodes of scopes among them."""
+        found: dict[str, dict[str, int]] = {name: dict(columns) for name, columns in self.counts.items()}
+        for name, inner in self.carried.items():
+            node = self.graph.nodes[name]
+            assert isinstance(node, Scope)
+            if node.state == "carry":
+                found |= {f"{name}/{inside}": columns for inside, columns in inner.all_counts().items()}
+        return found
 
 
 @dataclass
@@ -515,44 +696,67 @@ def _real(values: Any) -> list[Any]:
     return [v.integer * 2.0**-v.frac if isinstance(v, Exact) else v for v in values]
 
 
-def reference(graph: Graph, x: NDArray[Any], arithmetic: str = "float32") -> Recording:
-    """Run a graph over ``[T, N, *shape]``."""
-    T, N = x.shape[:2]
-    populations = [name for name, node in graph.nodes.items() if isinstance(node, Neuron)]
+def reference(graph: Graph, x: Any, arithmetic: str = "float32") -> Recording:
+    """Run a graph over ``[T, N, *shape]``, or Input name -> one of these."""
+    inputs = x if isinstance(x, dict) else {graph.inputs[0]: x}
+    T, N = inputs[graph.inputs[0]].shape[:2]
     rows: dict[tuple[str, ...], list[list[Any]]] = defaultdict(lambda: [[None] * N for _ in range(T)])
     counts: dict[str, dict[str, Any]] = {}
     for sample in range(N):
         one = Reference(graph, arithmetic)
         for tick in range(T):
-            one.inputs = {graph.inputs[0]: x[tick, sample]}
+            one.inputs = {name: one.rounded(name, value[tick, sample].ravel()) for name, value in inputs.items()}
             one.step()
             for name in graph.outputs:
-                rows["outputs", name][tick][sample] = _real(one.now[name].values)
-            for name in populations:
-                rows["spikes", name][tick][sample] = _real(one.now[name].values)
-                rows["currents", name][tick][sample] = _real(one.currents[name])
-                for state in graph.nodes[name].program.state_names:  # type: ignore[attr-defined]
-                    values = _real(cell.values[state] for cell in one.cells[name])
-                    rows["states", name, state][tick][sample] = values
-        for name, columns in one.counts.items():
+                rows["outputs", name][tick][sample] = [_real(one.now[name].values)]
+            for key, values in one.moment().items():
+                rows[key][tick][sample] = values
+        for name, columns in one.all_counts().items():
             for column, value in columns.items():
                 counts.setdefault(name, {}).setdefault(column, np.zeros(N, np.int64))[sample] = value
+    shapes = _shapes(graph)
+    found: dict[tuple[str, ...], NDArray[Any]] = {}
+    for key, values in rows.items():
+        stacked = np.array(values)  # [T, N, steps, size]
+        found[key] = np.moveaxis(stacked, 2, 1).reshape(-1, N, *shapes[key[1]])
+    states: dict[str, dict[str, NDArray[Any]]] = defaultdict(dict)
+    for key, values in found.items():
+        if key[0] == "states":
+            states[key[1]][key[2]] = values
+    pick = {
+        what: {key[1]: v for key, v in found.items() if key[0] == what} for what in ("outputs", "spikes", "currents")
+    }
+    return Recording(pick["outputs"], pick["spikes"], dict(states), pick["currents"], counts, _nodes(graph))
 
-    def shaped(key: tuple[str, ...], shape: tuple[int, ...]) -> NDArray[Any]:
-        return np.array(rows[key]).reshape(T, N, *shape)
 
-    shapes = {name: signal.shape for name, signal in infer(graph).items()}
-    return Recording(
-        {name: shaped(("outputs", name), shapes[name]) for name in graph.outputs},
-        {name: shaped(("spikes", name), shapes[name]) for name in populations},
-        {
-            name: {s: shaped(("states", name, s), shapes[name]) for s in graph.nodes[name].program.state_names}  # type: ignore[attr-defined]
-            for name in populations
-        },
-        {name: shaped(("currents", name), shapes[name]) for name in populations},
-        counts,
-        graph.nodes,
-    )
+def _shapes(graph: Graph, prefix: str = "") -> dict[str, tuple[int, ...]]:
+    found = {prefix + name: signal.shape for name, signal in infer(graph).items()}
+    for name, node in graph.nodes.items():
+        if isinstance(node, Scope):
+            found |= _shapes(node.graph, f"{prefix}{name}/")
+    return found
+
+
+def _nodes(graph: Graph, prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, node in graph.nodes.items():
+        found[prefix + name] = node
+        if isinstance(node, Scope):
+            found |= _nodes(node.graph, f"{prefix}{name}/")
+    return found
+
+
+def same_trace(trace: Any, expected: Recording, real: Any = lambda values, name, what: values) -> None:
+    """Assert that a trace equals the reference, bit for bit."""
+    for what in ("outputs", "spikes", "currents"):
+        assert set(getattr(trace, what)) == set(getattr(expected, what))
+        for name, values in getattr(expected, what).items():
+            values_found = real(getattr(trace, what)[name], name, what)
+            np.testing.assert_array_equal(values_found, values, err_msg=f"{what} of {name}")
+    for name, states in expected.states.items():
+        for state, values in states.items():
+            values_found = real(trace.states[name][state], name, "states")
+            np.testing.assert_array_equal(values_found, values, err_msg=f"state {state} of {name}")
 
 
 def same(found: Any, expected: Recording, graph: Graph | None = None) -> None:
@@ -564,7 +768,7 @@ def same(found: Any, expected: Recording, graph: Graph | None = None) -> None:
     def real(values: NDArray[Any], name: str, what: str) -> NDArray[Any]:
         if graph is None or what == "outputs":
             return values
-        node = graph.nodes[name]
+        node = expected.nodes[name]
         assert isinstance(node, Neuron)
         assert node.arithmetic is not None
         assert node.arithmetic.state is not None
@@ -576,16 +780,7 @@ def same(found: Any, expected: Recording, graph: Graph | None = None) -> None:
             frac = 0
         return np.ldexp(values.astype(np.float64), -frac)
 
-    trace = found.trace
-    for what in ("outputs", "spikes", "currents"):
-        assert set(getattr(trace, what)) == set(getattr(expected, what))
-        for name, values in getattr(expected, what).items():
-            values_found = real(getattr(trace, what)[name], name, what)
-            np.testing.assert_array_equal(values_found, values, err_msg=f"{what} of {name}")
-    for name, states in expected.states.items():
-        for state, values in states.items():
-            values_found = real(trace.states[name][state], name, "states")
-            np.testing.assert_array_equal(values_found, values, err_msg=f"state {state} of {name}")
+    same_trace(found.trace, expected, real)
     assert set(found.counts) == {name for name, node in expected.nodes.items() if not isinstance(node, Output)}
     for name, columns in found.counts.items():
         assert set(columns) == set(expected.counts[name]), name

@@ -1,51 +1,110 @@
-"""Convolution on events: every event scatters its taps, channels contiguous, in the order of addresses; bias last."""
+"""Convolution on events, row by row: every event adds its taps' weights, in the order of the list; the bias comes last.
+
+Currents are written in the order of cells [OH, OW, O], or with ``turned`` in C-order [O, OH, OW]. Work goes in bands of
+output rows whose sums stay in the second-level cache.
+"""
+
+import numpy as np
+
+from neuroaccel.engine.kernels.conv_events import listed, mark, scatter
 
 SIGNATURE = (
-    "void(V[:, ::1], i4[:, ::1], i8[::1], V[:, :, :, ::1], V[::1], i8[::1], V[::1], u1[::1], V[:, ::1], u1[:, ::1], b1)"
+    "void(V[:, ::1], i4[:, ::1], i8[::1], V[::1], u8[::1], i8[:, ::1], i8[:, ::1], V[::1], i8[::1],"
+    " i8[::1], i4[::1], V[::1], V[::1], u1[::1], u8[::1], u1[:, ::1], V[:, ::1], u1[:, ::1], u1[::1], b1, b1)"
 )
+NONE, ALL, SOME = 0, 1, 2
+ONE = np.uint64(1)
 
 
-def kernel(value, index, found, weight, bias, geometry, sums, flags, current, touched, track):
-    """value [N, C * H * W], weight [C, Ky, Kx, O / groups], bias [O] or [0] -> current, touched [N, O * OH * OW].
+def kernel(
+    value,
+    index,
+    found,
+    weight,
+    masks,
+    rows,
+    columns,
+    bias,
+    shape,
+    ends,
+    events,
+    numbers,
+    sums,
+    marks,
+    bits,
+    seen,
+    current,
+    touched,
+    reach,
+    turned,
+    track,
+):
+    """value [R, C * H * W] -> current, touched [R, OH * OW * O], reach [R]; the rest as ``conv_events`` has it.
 
-    geometry: H, W, O, OH, OW, groups, stride y, x, padding y, x, dilation y, x. sums, flags [OH * OW * O]: scratch.
+    ends [bands], events, numbers: scratch for listed events. sums, marks, bits, seen: scratch for the cells of a band, sums only
+    if turned; marks, bits and seen are 0 on entry and on return, and empty where nothing is to be told of touched elements.
     """
-    channels, taps_y, taps_x, per_group = weight.shape
-    height, width, outputs, rows, columns, groups = geometry[:6]
-    stride_y, stride_x, pad_y, pad_x, dilation_y, dilation_x = geometry[6:]
-    area, places, in_group = height * width, rows * columns, channels // groups
-    for n in range(value.shape[0]):
-        sums[:] = 0
-        if track:
-            flags[:] = 0
-        for e in range(found[n]):
-            address = index[n, e]
-            x = value[n, address]
-            channel, place = address // area, address % area
-            y0, x0 = place // width + pad_y, place % width + pad_x
-            first = (channel // in_group) * per_group
-            for ky in range(taps_y):
-                y = y0 - ky * dilation_y
-                if y < 0 or y % stride_y != 0 or y // stride_y >= rows:
-                    continue
-                for kx in range(taps_x):
-                    z = x0 - kx * dilation_x
-                    if z < 0 or z % stride_x != 0 or z // stride_x >= columns:
-                        continue
-                    start = ((y // stride_y) * columns + z // stride_x) * outputs + first
-                    row, target = weight[channel, ky, kx], sums[start : start + per_group]
-                    for o in range(per_group):
-                        target[o] += row[o] * x
-                    if track:
-                        marks = flags[start : start + per_group]
-                        for o in range(per_group):
-                            marks[o] |= row[o] != 0
-        for o in range(outputs):
-            for p in range(places):
-                current[n, o * places + p] = sums[p * outputs + o]
+    outputs, line, per_group, words, height = shape[6], shape[7], shape[8], shape[14], shape[15]
+    groups = outputs // per_group
+    size = current.shape[1]
+    cells = size // outputs
+    last_row = cells // line
+    for r in range(value.shape[0]):
+        reach[r] = NONE
+        if found[r] > 0:
+            listed(value, index, found, r, 1, 1, rows, shape, ends, events, numbers)
+        reached, first = 0, 0
+        for band in range(ends.shape[0]):
+            begin, end = band * height, min((band + 1) * height, last_row)
+            here, lot = begin * line, (end - begin) * line
+            target = sums[: lot * outputs] if turned else current[r, here * outputs : (here + lot) * outputs]
+            target[:] = 0
+            busy = found[r] > 0 and ends[band] > first
+            if busy:
+                scatter(first, ends[band], events, numbers, weight, rows, columns, shape, begin, end, target)
+                if track:
+                    mark(first, ends[band], events, masks, rows, columns, shape, begin, end, marks, bits, seen)
+                first = ends[band]
             if bias.shape[0] > 0:
-                for p in range(places):
-                    current[n, o * places + p] += bias[o]
-            if track:
-                for p in range(places):
-                    touched[n, o * places + p] = flags[p * outputs + o]
+                for p in range(lot):
+                    cell = target[p * outputs : (p + 1) * outputs]
+                    for o in range(outputs):
+                        cell[o] += bias[o]
+            if turned:
+                for start in range(0, lot, 64):  # tiles that stay in the first-level cache
+                    stop = min(start + 64, lot)
+                    for o in range(outputs):
+                        out = current[r, o * cells + here + start : o * cells + here + stop]
+                        for p in range(stop - start):
+                            out[p] = target[(start + p) * outputs + o]
+            if not track or found[r] == 0:
+                continue
+            if bits.shape[0] > 0:
+                for unit in range(lot * groups):
+                    for b in range(words):
+                        word = bits[unit * words + b]
+                        bits[unit * words + b] = 0
+                        for k in range(b * 64, min(b * 64 + 64, per_group)):
+                            live = np.uint8(word & ONE)
+                            word = word >> ONE
+                            reached += live
+                            o = (unit % groups) * per_group + k
+                            p = here + unit // groups
+                            touched[r, o * cells + p if turned else p * outputs + o] = live
+            elif turned:
+                for o in range(outputs):
+                    out = touched[r, o * cells + here : o * cells + here + lot]
+                    for p in range(lot):
+                        out[p] = marks[p * groups + o // per_group]
+                        reached += out[p]
+            else:
+                out = touched[r, here * outputs : (here + lot) * outputs]
+                for unit in range(lot * groups):
+                    living = marks[unit]
+                    reached += living * per_group
+                    for k in range(unit * per_group, (unit + 1) * per_group):
+                        out[k] = living
+            if busy:
+                marks[:] = 0
+        if reached > 0:
+            reach[r] = ALL if reached == size else SOME

@@ -4,7 +4,7 @@ SIGNATURE = "void(i8[::1], i4[::1], V[::1], i8, i8, i8, V[:, ::1], i4[:, ::1], i
 
 
 def kernel(indptr, address, values, first, sample, batch, out, index, found):
-    """Events of the ticks from ``first`` on, as many as there are rows; values: from the first of them, or [0] for 1."""
+    """Events of the ticks from ``first`` on, as many as there are rows; values: their own, or [0] where all are 1."""
     begin = indptr[first]
     for t in range(out.shape[0] // batch):
         row = t * batch + sample

@@ -1,0 +1,54 @@
+"""The tick that every synapse of a pipelined graph carries."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+
+from neuroaccel.engine.operation import SOME, Array, Buffer, Latch, Operation, Work
+from neuroaccel.engine.synapses import Synapses
+
+
+class Pipelined(Latch):
+    """A synapse that delivers its current one tick later."""
+
+    reads_events: ClassVar[bool] = True
+    passes_touched: ClassVar[bool] = False
+    columns: ClassVar[tuple[str, ...]] = Synapses.columns
+
+    def __init__(self, inner: Operation) -> None:
+        super().__init__(inner.name, inner.static, inner.dtype)
+        self.inner = inner
+        shape = inner.static.shape
+        self.fresh = {"pending": np.zeros(shape, self.dtype), "touched": np.zeros(shape, np.uint8)}
+
+    def scratch(self) -> dict[str, Array]:
+        return self.inner.scratch()
+
+    def emit(self, work: Work) -> None:
+        work.out.value[...] = work.flat("pending")
+        work.out.touched[...] = work.flat("touched")
+        work.out.reach[...] = SOME
+
+    def take(self, work: Work) -> None:
+        reach = np.zeros(work.batch, np.uint8)
+        pending = Buffer(work.flat("pending"), work.flat("touched"), work.out.index, work.out.found, reach)
+        self.inner.run(dataclasses.replace(work, out=pending))
+        if work.track:
+            pending.flags()
+
+    def run(self, work: Work) -> None:
+        """All ticks at once, moved by one."""
+        self.inner.run(work)
+        out, n = work.out, work.batch
+        touched = out.flags() if work.track else out.touched
+        for held, new in ((work.flat("pending"), out.value), (work.flat("touched"), touched)):
+            last = new[-n:].copy()
+            new[n:] = new[:-n].copy()
+            new[:n] = held
+            held[...] = last
+
+    def explain(self) -> str:
+        return f"{self.inner.explain()}; delivered one tick later"
