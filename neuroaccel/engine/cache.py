@@ -6,6 +6,7 @@ import functools
 import hashlib
 import re
 from importlib import resources
+from pathlib import Path
 
 from neuroaccel.compiling import Kernel, compile_source, folder, wanted
 
@@ -25,8 +26,14 @@ def load(name: str, number: str, **constants: str | int) -> Kernel:
     Raises:
         ValueError: the file has no such line.
     """
+    return _load(wanted(), name, number, tuple(sorted(constants.items())))
+
+
+@functools.cache
+def _load(_where: Path, name: str, number: str, constants: tuple[tuple[str, str | int], ...]) -> Kernel:
+    """As :func:`load`; the folder is part of the key only."""
     source, tags = _source(f"{name}.py"), [name, number]
-    for key, value in constants.items():
+    for key, value in constants:
         source, found = re.subn(rf"^{key} = .*$", f"{key} = {value!r}", source, flags=re.MULTILINE)
         if found != 1:
             raise ValueError(f"kernel {name} states {key} {found} times, not once")
@@ -37,7 +44,11 @@ def load(name: str, number: str, **constants: str | int) -> Kernel:
 @functools.cache
 def _source(file: str) -> str:
     """A kernel's text, and the hashes of the helpers that it imports: machine code holds them too."""
-    text = resources.files("neuroaccel.engine.kernels").joinpath(file).read_text("utf-8")
+    return stamped(resources.files("neuroaccel.engine.kernels").joinpath(file).read_text("utf-8"))
+
+
+def stamped(text: str) -> str:
+    """A kernel's text with the hashes of the helpers that it imports from ``engine/kernels``."""
     helpers = sorted(set(_HELPERS.findall(text)))
     hashes = (f"# {name} {hashlib.sha256(_source(f'{name}.py').encode()).hexdigest()}\n" for name in helpers)
     return text + "".join(hashes)

@@ -90,15 +90,13 @@ class Convolution(Synapses):
     def scratch(self) -> dict[str, Array]:
         taps, size = self.taps, self.input_size
         cells = taps.height * self.geometry.out[1]
-        units = cells * taps.groups
-        partial = len(taps.masks) > 0
         return {
             "ends": np.zeros(taps.bands, np.int64),
             "events": np.empty(size * taps.overlap, np.int32),
             "numbers": np.empty(size * taps.overlap, self.dtype),
             "sums": aligned(0 if self.cells else cells * self.geometry.weight[0], self.dtype),
-            "marks": np.zeros(0 if partial else units, np.uint8),
-            "bits": np.zeros(units * taps.words if partial else 0, np.uint64),
+            "marks": np.zeros(cells, np.uint8),
+            "bits": np.zeros(cells * taps.words if len(taps.masks) else 0, np.uint64),
             "seen": np.zeros((taps.seen, self.geometry.size[1]), np.uint8),
         }
 
@@ -154,12 +152,14 @@ class Taps:
         stored = by_group[:, :, y.order][:, :, :, x.order].reshape(-1, self.per_group)
         self.weight = aligned(stored.size, weight.dtype)
         self.weight[...] = stored.ravel()
-        self.words = -(-self.per_group // 64)
+        self.words = -(-outputs // 64)
         self.masks = np.zeros(0, np.uint64)
-        if (stored == 0).any():
-            bits = np.zeros((len(stored), self.words * 64), np.uint8)
-            bits[:, : self.per_group] = stored != 0
-            self.masks = np.packbits(bits, axis=1, bitorder="little").view("<u8").astype(np.uint64).ravel()
+        if self.groups > 1 or (stored == 0).any():
+            living = np.zeros((g.groups, in_group * ky * kx, self.words * 64), np.uint8)
+            for group, lines in enumerate(stored.reshape(g.groups, -1, self.per_group) != 0):
+                living[group, :, group * self.per_group : (group + 1) * self.per_group] = lines
+            packed = np.packbits(living.reshape(-1, self.words * 64), axis=1, bitorder="little")
+            self.masks = packed.view("<u8").astype(np.uint64).ravel()
         area = g.size[0] * g.size[1]
         values: dict[str, Any] = dict(zip(("area_by", "area_shift"), division(area), strict=True))
         values |= zip(("width_by", "width_shift"), division(g.size[1]), strict=True)

@@ -14,8 +14,9 @@ from neuroaccel.graph import nodes as n
 
 
 class Source(Operation):
-    """An Input: the session fills its buffer."""
+    """An Input: the session fills its buffer, and lists its events."""
 
+    finds_events: ClassVar[bool] = True
     flags_value: ClassVar[bool] = True
 
     def run(self, work: Work) -> None:

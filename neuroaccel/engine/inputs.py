@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +18,7 @@ from neuroaccel.graph import Graph, Input
 
 Values = NDArray[Any] | EventStream | Sequence[EventStream]
 Inputs = Values | Mapping[str, Values]
-Fill = Callable[[Buffer], None]
+Fill = Callable[[Buffer], bool]
 
 
 def by_name(graph: Graph, inputs: Any) -> dict[str, Any]:
@@ -44,22 +46,17 @@ class Feed:
 
     Raises:
         InputError: an array of another shape or type.
-        EventsError: streams of another shape, or of different lengths.
+        EventsError: streams of another shape, or of different lengths or ticks.
     """
 
     def __init__(self, name: str, node: Input, values: Any, first: int = 0) -> None:
         self.name, self.node, self.first = name, node, first
         self.streams: list[EventStream] | None = None
-        if isinstance(values, EventStream) or (
-            isinstance(values, Sequence) and len(values) > 0 and all(isinstance(v, EventStream) for v in values)
-        ):
+        self._entering: dict[np.dtype[Any], list[NDArray[Any]]] = {}
+        if is_stream(values):
             streams: list[EventStream] = [values] if isinstance(values, EventStream) else list(values)
             for sample, stream in enumerate(streams):
-                if (stream.shape, stream.ticks) != (node.shape, streams[0].ticks):
-                    raise EventsError(
-                        f"input '{name}': sample {sample} has shape {stream.shape} and {stream.ticks} ticks, "
-                        f"expected {node.shape} and {streams[0].ticks}"
-                    )
+                _check_stream(name, node, sample, stream, streams)
             self.streams, self.ticks, self.batch = streams, streams[0].ticks, len(streams)
             return
         self.values = np.asarray(values)
@@ -69,6 +66,11 @@ class Feed:
                 f"expected numbers [T, N, {', '.join(map(str, node.shape))}]"
             )
         self.ticks, self.batch = self.values.shape[:2]
+
+    @property
+    def dt(self) -> float | None:
+        """Length of a tick in seconds; None where only its arrays are given."""
+        return self.streams[0].dt if self.streams else None
 
     @staticmethod
     def of_tick(name: str, node: Input, values: Any, tick: int) -> Feed:
@@ -99,42 +101,82 @@ class Feed:
         return Feed(self.name, self.node, part, self.first + first)
 
     def check(self, first: int, last: int, tick: int, dtype: DTypeLike) -> Fill:
-        """Check some ticks, and give what puts them into an Input's buffer.
+        """Check some ticks, or all at once of streams, and give what puts them into an Input's buffer.
 
         Arguments:
             first, last: ticks of this sequence.
             tick: of the session at ``first``, for messages.
             dtype: float32, float64 or int64.
 
+        Returns:
+            What fills the first rows of a buffer with the values of these ticks and the list of their events.
+
         Raises:
             InputError: values that the Input does not allow.
         """
-        if self.streams is None or self.node.edge == "analog":
-            rows = entering(self.name, self.node, self.dense(first, last), tick, dtype, self.first)
-            return lambda buffer: np.copyto(buffer.value, rows)
-        values = [self._whole(n, stream, first, last, tick).astype(dtype) for n, stream in enumerate(self.streams)]
-        put, streams = cache.load("enter", np.dtype(dtype).name), self.streams
+        dtype = np.dtype(dtype)
+        if self.streams is None:
+            rows = entering(self.name, self.node, self.values[first:last], tick, dtype, self.first)
+            return functools.partial(_fill_dense, rows)
+        if dtype not in self._entering:
+            self._entering[dtype] = [self._whole(k, s, tick - first, dtype) for k, s in enumerate(self.streams)]
+        return functools.partial(_fill_events, self.streams, self._entering[dtype], first)
 
-        def fill(buffer: Buffer) -> None:
-            for n, (stream, value) in enumerate(zip(streams, values, strict=True)):
-                put(
-                    stream.indptr, stream.index, value, first, n, len(streams), buffer.value, buffer.index, buffer.found
-                )
-
-        return fill
-
-    def _whole(self, sample: int, stream: EventStream, first: int, last: int, tick: int) -> NDArray[Any]:
-        """Values of the events of some ticks; none where all are 1."""
-        if stream.value is None:
-            return np.zeros(0)
-        start, stop = stream.indptr[first], stream.indptr[last]
-        value = stream.value[start:stop]
-        wrong = np.flatnonzero((value < 0) | (value > self.node.maximum) | (value != np.floor(value)))
+    def _whole(self, sample: int, stream: EventStream, tick: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Values of all events, brought to the number type; none where all of them are 1."""
+        value = stream.value
+        if value is None:
+            if self.node.grid is None:
+                return np.zeros(0, dtype)
+            value = np.ones(len(stream), np.float32)  # what 1 is on the grid
+        wrong = np.flatnonzero(~_allowed(self.node, value, dtype))
         if len(wrong):
-            event = int(start + wrong[0])
-            when = tick + int(np.searchsorted(stream.indptr, event, side="right")) - 1 - first
-            _refuse(self.name, self.node, value[wrong[0]], when, self.first + sample, int(stream.index[event]))
-        return value
+            event = int(wrong[0])
+            when = tick + int(np.searchsorted(stream.indptr, event, side="right")) - 1
+            _refuse(self.name, self.node, value[event], when, self.first + sample, int(stream.index[event]))
+        return _rounded(self.node, value, dtype)
+
+
+def is_stream(values: Any) -> bool:
+    """Whether values are meant as event streams: one, or a sequence that holds one."""
+    several = isinstance(values, Sequence) and not isinstance(values, (str, bytes))
+    return isinstance(values, EventStream) or (several and any(isinstance(v, EventStream) for v in values))
+
+
+def _check_stream(name: str, node: Input, sample: int, stream: Any, streams: Sequence[EventStream]) -> None:
+    """Refuse a sample's stream that does not fit the Input or the other samples."""
+    if not isinstance(stream, EventStream):
+        raise EventsError(f"input '{name}': sample {sample} is a {type(stream).__name__}, expected an EventStream")
+    first = streams[0]
+    if (stream.shape, stream.ticks) != (node.shape, first.ticks):
+        raise EventsError(
+            f"input '{name}': sample {sample} has shape {stream.shape} and {stream.ticks} ticks, "
+            f"expected {node.shape} and {first.ticks}"
+        )
+    if not math.isclose(stream.dt, first.dt, rel_tol=SAME_DT):
+        raise EventsError(
+            f"input '{name}': sample {sample} has ticks of {stream.dt:g} s, expected {first.dt:g} s as sample 0"
+        )
+
+
+def _fill_dense(rows: NDArray[Any], buffer: Buffer) -> None:
+    np.copyto(buffer.value, rows)
+    _kernel("scan", rows.dtype.name)(buffer.value, buffer.index, buffer.found)
+
+
+def _fill_events(streams: list[EventStream], values: list[NDArray[Any]], first: int, buffer: Buffer) -> None:
+    put = _kernel("enter", buffer.value.dtype.name)
+    for sample, (stream, value) in enumerate(zip(streams, values, strict=True)):
+        put(
+            *(stream.indptr, stream.index, value, first, sample, len(streams)),
+            *(buffer.value, buffer.index, buffer.found),
+        )
+
+
+@functools.cache
+def _kernel(name: str, number: str) -> cache.Kernel:
+    """Looked up once: a session asks at every block."""
+    return cache.load(name, number)
 
 
 def entering(name: str, node: Input, values: Any, tick: int, dtype: DTypeLike, first_sample: int = 0) -> NDArray[Any]:
@@ -161,15 +203,26 @@ def entering(name: str, node: Input, values: Any, tick: int, dtype: DTypeLike, f
         raise _odd(name, node, x, tick)
     batch = x.shape[lead - 1]
     x = x.reshape(-1, int(np.prod(node.shape, dtype=np.int64)))
-    if node.edge == "analog":
-        allowed = np.isfinite(x)
-    else:
-        allowed = (x >= 0) & (x <= node.maximum)
-        if x.dtype.kind == "f":
-            allowed &= x == np.floor(x)
+    allowed = _allowed(node, x, dtype)
     if not allowed.all():
         row, address = (int(k) for k in np.argwhere(~allowed)[0])
         _refuse(name, node, x[row, address], tick + row // batch, first_sample + row % batch, address)
+    return _rounded(node, x, dtype)
+
+
+def _allowed(node: Input, x: NDArray[Any], dtype: DTypeLike) -> NDArray[np.bool_]:
+    """Which values the Input allows."""
+    if node.edge == "analog":
+        if x.dtype.kind != "f" or np.dtype(dtype).kind != "f":
+            return np.isfinite(x)
+        # float64 values may lie beyond float32
+        return np.asarray(np.abs(x) <= np.finfo(np.dtype(dtype)).max)
+    allowed = (x >= 0) & (x <= node.maximum)
+    return allowed & (x == np.floor(x)) if x.dtype.kind == "f" else allowed
+
+
+def _rounded(node: Input, x: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+    """Allowed values in the number type, rounded to a declared grid."""
     if node.edge != "analog" or node.grid is None:
         return x.astype(dtype)
     whole = np.clip(np.rint(np.ldexp(x.astype(np.float64), node.grid.frac)), node.grid.low, node.grid.high)

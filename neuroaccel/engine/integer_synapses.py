@@ -9,6 +9,7 @@ before the (last) conversion.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -68,6 +69,9 @@ class Integer(Operation):
         super().__init__(inner.name, static, np.int64)
         self.inner, self.entering, self.leaving = inner, entering, leaving
         self.convert = cache.load("convert", "int64")
+
+    def book(self, counts: Mapping[str, Int64]) -> dict[str, Int64]:
+        return self.inner.book(counts)
 
     def scratch(self) -> dict[str, Array]:
         return self.inner.scratch()

@@ -219,6 +219,10 @@ class Operation(ABC):
     def restored(self, work: Work) -> None:  # noqa: B027  # most have nothing to learn
         """Learn that the state was put in from outside."""
 
+    def book(self, counts: Mapping[str, Int64]) -> dict[str, Int64]:
+        """The counts that users see, of those that are kept."""
+        return dict(counts)
+
     @abstractmethod
     def run(self, work: Work) -> None:
         """Compute ``work.out`` of this block."""
@@ -247,7 +251,9 @@ class Latch(Operation):
 
 
 class Same(Operation):
-    """A node that passes its input on: its buffer is its input's."""
+    """A node that passes its input on: its buffer is its input's, and who reads it asks for flags by itself."""
+
+    passes_touched: ClassVar[bool] = False
 
     def run(self, work: Work) -> None:
         """Nothing to do."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 
-from neuroaccel.engine.operation import SOME, Array, Buffer, Latch, Operation, Work
+from neuroaccel.engine.operation import SOME, Array, Buffer, Int64, Latch, Operation, Work
 from neuroaccel.engine.synapses import Synapses
 
 
@@ -23,6 +24,9 @@ class Pipelined(Latch):
         self.inner = inner
         shape = inner.static.shape
         self.fresh = {"pending": np.zeros(shape, self.dtype), "touched": np.zeros(shape, np.uint8)}
+
+    def book(self, counts: Mapping[str, Int64]) -> dict[str, Int64]:
+        return self.inner.book(counts)
 
     def scratch(self) -> dict[str, Array]:
         return self.inner.scratch()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -89,6 +89,7 @@ class Plan:
         stages: the parts of a block, in order.
         scanned: steps whose events a synapse or pool reads and that do not find them themselves.
         flagged: steps whose touched elements are their non-zero ones, and somebody asks for them.
+        idle: what runs have done with and others may take up, by its kind; memory that is at hand already.
     """
 
     graph: Graph
@@ -98,6 +99,7 @@ class Plan:
     stages: tuple[Stage, ...]
     scanned: frozenset[Ref]
     flagged: frozenset[Ref]
+    idle: dict[object, list[Any]] = field(default_factory=dict, repr=False)
 
     def block(self, batch: int) -> int:
         """Ticks that are worth running at once: as many as keep the largest node's values in the second-level cache."""

@@ -49,7 +49,7 @@ class Result:
 
 
 def run(
-    graph: Graph,
+    graph: Graph | Plan,
     inputs: Inputs,
     *,
     record: bool | Literal["spikes"] = False,
@@ -60,10 +60,10 @@ def run(
     """Run a graph from its fresh state, event by event.
 
     Arguments:
-        graph: the graph.
+        graph: the graph, or what :func:`compile_graph` made of it, which saves the time to compile it again.
         inputs: ``[T, N, *shape]``, or one :class:`EventStream` per sample; for several Inputs a dict by name.
         record: ``True`` keeps every neuron's spikes, states and currents, ``"spikes"`` the spikes only.
-        arithmetic: ``float32``, ``float64`` or ``integer``.
+        arithmetic: ``float32``, ``float64`` or ``integer``; a compiled graph has its own.
         counts: whether operations are counted.
         threads: how many share the samples; the default is one for each processor that this process may use. No
             result depends on it.
@@ -77,7 +77,8 @@ def run(
     """
     if record not in (True, False, "spikes"):
         raise InputError(f"record is True, False or 'spikes', not {record!r}")
-    plan = compile_graph(graph, arithmetic)
+    plan = graph if isinstance(graph, Plan) else compile_graph(graph, arithmetic)
+    graph = plan.graph
     feeds = {}
     for name, values in by_name(graph, inputs).items():
         node = graph.nodes[name]
@@ -89,7 +90,7 @@ def run(
     ticks, batch = sizes.pop()
     recorder = _Recorder(plan, ticks, batch, record)
     shards = [
-        (first, last, Session(plan, last - first, counts, record is True, first))
+        (first, last, _session(plan, last - first, counts, record is True, ticks).begin(first))
         for first, last in shares(batch, threads)
     ]
 
@@ -104,7 +105,19 @@ def run(
     sessions = [session for _, _, session in shards]
     counted = _joined([session.counts for session in sessions])
     touched = _joined([_touched(session, ticks) for session in sessions])
+    for session in sessions:
+        plan.idle.setdefault(session.kind, []).append(session)
     return Result(recorder.trace(), counted, touched, seconds, ticks, plan.current_fractions())
+
+
+def _session(plan: Plan, batch: int, counts: bool, record: bool, ticks: int) -> Session:
+    """A session for a run: one that an earlier run of the plan has done with, or a new one."""
+    block = min(plan.block(batch), max(ticks, 1))
+    idle = plan.idle.get((batch, counts, record, block))
+    try:
+        return idle.pop() if idle else Session(plan, batch, counts, record, block)
+    except IndexError:  # another thread was faster
+        return Session(plan, batch, counts, record, block)
 
 
 def _joined(books: list[dict[str, dict[str, NDArray[np.int64]]]]) -> dict[str, dict[str, NDArray[np.int64]]]:

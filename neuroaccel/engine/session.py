@@ -25,33 +25,40 @@ class Session:
         batch: N.
         counts: whether operations are counted.
         record: whether the states of every neuron are kept for every tick of the last block.
-        first_sample: number of the first sample, for messages.
+        block: most ticks that it runs at once; the default is the plan's own measure.
 
     ``counts`` holds node → column → int64 ``[N]``, of every sample since its last reset (empty if not counted); it is
     not part of the state. ``weights_read`` holds, per synapse, how many weights its kernel read.
     """
 
     def __init__(
-        self, plan: Plan, batch: int = 1, counts: bool = True, record: bool = False, first_sample: int = 0
+        self, plan: Plan, batch: int = 1, counts: bool = True, record: bool = False, block: int | None = None
     ) -> None:
         if batch < 1:
             raise InputError(f"a session needs at least one sample, not {batch}")
         self.plan, self.batch, self._track, self._record = plan, batch, counts, record
-        self.block = plan.block(batch)
-        self._now = Now(0, first_sample)
+        self.block = block or plan.block(batch)
+        self._now = Now()
         self._ticks = 1  # of the last block
         self._buffers: dict[Ref, Buffer] = {}
         self._works: dict[Ref, Work] = {}
         self._parts: dict[tuple[Ref, int], Work] = {}
         self._single: dict[tuple[Ref, int], Work] = {}
         self._columns: dict[str, dict[str, NDArray[np.int64]]] = {}
+        self._listed: set[Ref] = set()  # Inputs whose events came as a list
         self._allocate()
         graph = plan.graph
         emitting = [r for r in plan.steps if r[0] == "node" and not isinstance(graph.nodes[r[1]], Output)]
-        self._counted = [r for r in emitting if counts and plan.signals[r[1]].kind != "analog"]
-        counted = {origin(plan.steps, r) for r in self._counted}
+        sending = [r for r in emitting if counts and plan.signals[r[1]].kind != "analog"]
+        counted = {origin(plan.steps, r) for r in sending}
+        self._counted = [r for r in sending if "spikes" not in plan.steps[r].operation.columns]
         scanned = plan.scanned | {r for r in counted if not plan.steps[r].operation.finds_events}
         self._scan = {r: cache.load("scan", self._buffers[r].value.dtype.name) for r in scanned}
+
+    @property
+    def kind(self) -> tuple[int, bool, bool, int]:
+        """What it was opened with: N, whether it counts, whether it records, most ticks at once."""
+        return self.batch, self._track, self._record, self.block
 
     @property
     def tick(self) -> int:
@@ -61,7 +68,7 @@ class Session:
     @property
     def counts(self) -> dict[str, dict[str, NDArray[np.int64]]]:
         kept = self._columns if self._track else {}
-        return {name: {k: v for k, v in c.items() if k != "weights_read"} for name, c in kept.items()}
+        return {name: self._operation(name).book(columns) for name, columns in kept.items()}
 
     @property
     def weights_read(self) -> dict[str, NDArray[np.int64]]:
@@ -77,7 +84,8 @@ class Session:
             node = plan.graph.nodes[ref[1]] if ref[0] == "node" else None
             counts = {column: np.zeros(self.batch, np.int64) for column in operation.columns}
             if node is not None and not isinstance(node, Output):
-                counts["events_out"] = np.zeros(self.batch, np.int64)
+                # What a neuron sends, its kernel counts as spikes.
+                counts["events_out"] = counts["spikes"] if "spikes" in counts else np.zeros(self.batch, np.int64)
                 self._columns[ref[1]] = counts
             states = len(node.program.states) if isinstance(node, Neuron) else 0
             kept = np.zeros((states, rows if self._record else 0, operation.static.size), operation.dtype)
@@ -108,6 +116,16 @@ class Session:
         if (ref, t) not in self._single:
             self._single[ref, t] = self._works[ref].tick(t)
         return self._single[ref, t]
+
+    def begin(self, first_sample: int = 0) -> Session:
+        """Fresh, with other samples.
+
+        Arguments:
+            first_sample: number of the first of them, for messages.
+        """
+        self.reset()
+        self._now.sample = first_sample
+        return self
 
     def step(self, values: Any) -> dict[str, NDArray[Any]]:
         """Run one tick.
@@ -152,8 +170,10 @@ class Session:
     def _run(self, fills: Mapping[str, Fill], ticks: int) -> None:
         """Run a block, or leave everything as it was."""
         kept = (self.state(), self._copied_counts()) if self.plan.has_overflow_errors else None
+        self._listed = set()
         for name, fill in fills.items():
-            fill(self._buffers["node", name].rows(0, ticks * self.batch))
+            if fill(self._work(("node", name), ticks).out):
+                self._listed.add(("node", name))
         try:
             self._go(ticks)
         except InputError:
@@ -202,7 +222,7 @@ class Session:
 
     def _finish(self, ref: Ref, work: Work) -> None:
         out = work.out
-        if ref in self._scan:
+        if ref in self._scan and ref not in self._listed:
             self._scan[ref](out.value, out.index, out.found)
         if self._track and ref in self.plan.flagged:
             np.not_equal(out.value, 0, out=out.touched.view(np.bool_))

@@ -6,6 +6,7 @@ Sums begin at 0 and end with the bias. Inputs that are 0 are never visited.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroaccel.engine import cache
-from neuroaccel.engine.operation import Array, Operation, Static, Work
+from neuroaccel.engine.operation import Array, Int64, Operation, Static, Work
 from neuroaccel.graph import nodes as n
 from neuroaccel.graph.fanout import fan_out
 
@@ -50,7 +51,7 @@ class Synapses(Operation):
 
     reads_events: ClassVar[bool] = True
     passes_touched: ClassVar[bool] = False
-    columns: ClassVar[tuple[str, ...]] = ("products", "zero_input", "pruned", "weights_read")
+    columns: ClassVar[tuple[str, ...]] = ("products", "weights_read", "ticks")
 
     def __init__(self, name: str, node: n.Synapse, port: Static, target: Static, dtype: np.dtype[np.generic]) -> None:
         super().__init__(name, target, dtype)
@@ -64,10 +65,12 @@ class Synapses(Operation):
 
     def count(self, work: Work) -> None:
         c, port = work.counts, work.ports[0]
-        before = c["products"].copy()
-        self.tally(port.index, port.found, self.full, self.living, c["products"], c["weights_read"])
-        c["zero_input"] += self.all_living * work.ticks - (c["products"] - before)
-        c["pruned"] += self.pruned * work.ticks
+        self.tally(port.index, port.found, self.full, self.living, c["products"], c["weights_read"], c["ticks"])
+
+    def book(self, counts: Mapping[str, Int64]) -> dict[str, Int64]:
+        kept = {key: value for key, value in counts.items() if key not in ("ticks", "weights_read")}
+        zero_input = self.all_living * counts["ticks"] - counts["products"]
+        return {**kept, "zero_input": zero_input, "pruned": self.pruned * counts["ticks"]}
 
     def run(self, work: Work) -> None:
         if work.track:

@@ -7,13 +7,14 @@ output rows whose sums stay in the second-level cache.
 import numpy as np
 
 from neuroaccel.engine.kernels.conv_events import listed, mark, scatter
+from neuroaccel.engine.kernels.conv_rows import fill_row
 
 SIGNATURE = (
     "void(V[:, ::1], i4[:, ::1], i8[::1], V[::1], u8[::1], i8[:, ::1], i8[:, ::1], V[::1], i8[::1],"
     " i8[::1], i4[::1], V[::1], V[::1], u1[::1], u8[::1], u1[:, ::1], V[:, ::1], u1[:, ::1], u1[::1], b1, b1)"
 )
 NONE, ALL, SOME = 0, 1, 2
-ONE = np.uint64(1)
+ZERO, ONE = np.uint64(0), np.uint64(1)
 
 
 def kernel(
@@ -44,8 +45,7 @@ def kernel(
     ends [bands], events, numbers: scratch for listed events. sums, marks, bits, seen: scratch for the cells of a band, sums only
     if turned; marks, bits and seen are 0 on entry and on return, and empty where nothing is to be told of touched elements.
     """
-    outputs, line, per_group, words, height = shape[6], shape[7], shape[8], shape[14], shape[15]
-    groups = outputs // per_group
+    outputs, line, words, height = shape[6], shape[7], shape[14], shape[15]
     size = current.shape[1]
     cells = size // outputs
     last_row = cells // line
@@ -80,31 +80,28 @@ def kernel(
             if not track or found[r] == 0:
                 continue
             if bits.shape[0] > 0:
-                for unit in range(lot * groups):
+                for p in range(lot):
                     for b in range(words):
-                        word = bits[unit * words + b]
-                        bits[unit * words + b] = 0
-                        for k in range(b * 64, min(b * 64 + 64, per_group)):
+                        word = bits[p * words + b]
+                        bits[p * words + b] = ZERO
+                        for o in range(b * 64, min(b * 64 + 64, outputs)):
                             live = np.uint8(word & ONE)
                             word = word >> ONE
                             reached += live
-                            o = (unit % groups) * per_group + k
-                            p = here + unit // groups
-                            touched[r, o * cells + p if turned else p * outputs + o] = live
-            elif turned:
-                for o in range(outputs):
-                    out = touched[r, o * cells + here : o * cells + here + lot]
-                    for p in range(lot):
-                        out[p] = marks[p * groups + o // per_group]
-                        reached += out[p]
+                            touched[r, o * cells + here + p if turned else (here + p) * outputs + o] = live
             else:
-                out = touched[r, here * outputs : (here + lot) * outputs]
-                for unit in range(lot * groups):
-                    living = marks[unit]
-                    reached += living * per_group
-                    for k in range(unit * per_group, (unit + 1) * per_group):
-                        out[k] = living
+                for p in range(lot):
+                    reached += marks[p] * outputs
+                if turned:
+                    for o in range(outputs):
+                        out = touched[r, o * cells + here : o * cells + here + lot]
+                        for p in range(lot):
+                            out[p] = marks[p]
+                else:
+                    out = touched[r, here * outputs : (here + lot) * outputs]
+                    for p in range(lot):
+                        fill_row(out, p * outputs, outputs, marks[p])
             if busy:
-                marks[:] = 0
+                marks[:lot] = 0
         if reached > 0:
             reach[r] = ALL if reached == size else SOME

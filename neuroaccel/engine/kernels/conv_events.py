@@ -4,7 +4,7 @@
 ``columns`` [W, 3] say for every input row (column): its first tap among the stored ones, how many taps of it stay inside
 the border, and the output row (column) that the first of them leads to; ``rows`` also the first band of output rows that
 it reaches, and the last. Weights lie as [C, Ky, Kx, O / groups], taps in stored order, in which those of one input follow
-one another along rising outputs.
+one another along rising outputs. A cell is a place of the output with all its channels.
 """
 
 from numba import njit
@@ -68,7 +68,7 @@ def scatter(first, last, events, numbers, weight, rows, columns, shape, begin, e
     """Add the listed events [first, last) to ``sums`` [(end - begin) * OW * O], output rows begin to end."""
     outputs, line, per_group, in_group = shape[6], shape[7], shape[8], shape[9]
     taps_y, taps_x, step_y, step_x = shape[10], shape[11], shape[12], shape[13]
-    grouped = outputs != per_group
+    together = outputs == per_group and step_x == 1
     apart, stride = step_y * line * outputs, taps_x * per_group
     for e in range(first, last):
         c, y, z = position(events[e], shape)
@@ -76,46 +76,45 @@ def scatter(first, last, events, numbers, weight, rows, columns, shape, begin, e
         top, bottom = inside(target, rows[y, 1], step_y, begin, end)
         tap_x, count_x, ox = columns[z, 0], columns[z, 1], columns[z, 2]
         at = ((target + top * step_y - begin) * line + ox) * outputs
-        tap = (c * taps_y + rows[y, 0] + top) * taps_x + tap_x
-        if grouped or step_x != 1:
-            at += c // in_group * per_group
-            for i in range(count_x):
-                start = (tap + i) * per_group
-                beside = at + i * step_x * outputs
-                add_rows(sums, beside, apart, weight, start, stride, bottom - top, per_group, numbers[e])
-        else:
-            add_rows(sums, at, apart, weight, tap * outputs, stride, bottom - top, count_x * outputs, numbers[e])
+        start = ((c * taps_y + rows[y, 0] + top) * taps_x + tap_x) * per_group
+        if together:
+            add_rows(sums, at, apart, weight, start, stride, bottom - top, count_x * outputs, numbers[e])
+            continue
+        at += c // in_group * per_group
+        for i in range(count_x):
+            beside, from_ = at + i * step_x * outputs, start + i * per_group
+            add_rows(sums, beside, apart, weight, from_, stride, bottom - top, per_group, numbers[e])
 
 
 @njit(nogil=True, error_model="numpy")
 def mark(first, last, events, masks, rows, columns, shape, begin, end, marks, bits, seen):
-    """Mark what the listed events [first, last) reach.
+    """Set ``marks`` u1 [(end - begin) * OW] to 1 where one of the listed events [first, last) reaches a cell.
 
-    ``marks`` u1 [.. * OW * groups] is set to 1. With ``masks`` u8 [C, Ky, Kx, words], a bit per living weight, their bits
-    are added to ``bits`` u8 [.. * OW * groups * words] instead. ``seen`` u1 [>= 2, W]: scratch, 0 on entry and on return.
+    ``masks`` u8 [C, Ky, Kx, words] has a bit per channel to which a weight leads that is not 0; they are added to
+    ``bits`` u8 [.. * OW * words]. Both are empty where all channels of a reached cell are reached. ``seen`` u1 [>= 2, W]:
+    scratch, 0 on entry and on return.
     """
-    line, in_group = shape[7], shape[9]
-    taps_y, taps_x, step_y, step_x, words = shape[10], shape[11], shape[12], shape[13], shape[14]
-    groups = shape[6] // shape[8]
-    if bits.shape[0] == 0 and groups == 1 and last - first > 16:
+    if masks.shape[0] == 0 and last - first > 16:
         _spread(first, last, events, rows, shape, begin, end, marks, seen)
         return
+    line, taps_y, taps_x, step_y, step_x, words = shape[7], shape[10], shape[11], shape[12], shape[13], shape[14]
     for e in range(first, last):
         c, y, z = position(events[e], shape)
         target = rows[y, 2]
         top, bottom = inside(target, rows[y, 1], step_y, begin, end)
-        count_x = columns[z, 1]
-        group = 0 if groups == 1 else c // in_group
         for j in range(top, bottom):
-            unit = ((target + j * step_y - begin) * line + columns[z, 2]) * groups + group
-            if bits.shape[0] > 0:
-                tap = (c * taps_y + rows[y, 0] + j) * taps_x + columns[z, 0]
-                for i in range(count_x):
-                    for b in range(words):
-                        bits[(unit + i * step_x * groups) * words + b] |= masks[(tap + i) * words + b]
-            else:
-                for i in range(count_x):
-                    marks[unit + i * step_x * groups] = 1
+            cell = (target + j * step_y - begin) * line + columns[z, 2]
+            tap = (c * taps_y + rows[y, 0] + j) * taps_x + columns[z, 0]
+            for i in range(columns[z, 1]):
+                if masks.shape[0] == 0:
+                    marks[cell] = 1
+                for b in range(words if masks.shape[0] > 0 else 0):
+                    mask = masks[tap * words + b]
+                    bits[cell * words + b] |= mask
+                    if mask != 0:
+                        marks[cell] = 1
+                cell += step_x
+                tap += 1
 
 
 @njit(nogil=True, error_model="numpy")
@@ -125,10 +124,10 @@ def _spread(first, last, events, rows, shape, begin, end, marks, seen):
     stride_y, stride_x, pad_y, pad_x = shape[16], shape[17], shape[18], shape[19]
     dilation_y, dilation_x, taps_y, taps_x = shape[20], shape[21], shape[10], shape[11]
     low = max(begin * stride_y - pad_y, 0)
+    high = min((end - 1) * stride_y - pad_y + (taps_y - 1) * dilation_y + 1, rows.shape[0])
     for e in range(first, last):
         _, y, z = position(events[e], shape)
         seen[y - low, z] = 1
-    high = min((end - 1) * stride_y - pad_y + (taps_y - 1) * dilation_y + 1, rows.shape[0])
     across = seen[seen.shape[0] - 1]
     for target in range(begin, end):
         out = marks[(target - begin) * line : (target - begin + 1) * line]
@@ -143,11 +142,14 @@ def _spread(first, last, events, rows, shape, begin, end, marks, seen):
             # the outputs whose tap lies inside: ox * stride + offset in [0, width)
             left = 0 if offset >= 0 else (stride_x - 1 - offset) // stride_x
             right = min(line, (width - 1 - offset) // stride_x + 1) if offset < width else 0
+            if right <= left:
+                continue
+            there, pixels = out[left:right], across[left * stride_x + offset :]
             if stride_x == 1:
-                for ox in range(left, right):
-                    out[ox] |= across[ox + offset]
+                for k in range(right - left):
+                    there[k] |= pixels[k]
             else:
-                for ox in range(left, right):
-                    out[ox] |= across[ox * stride_x + offset]
+                for k in range(right - left):
+                    there[k] |= pixels[k * stride_x]
         across[:] = 0
     seen[: high - low] = 0

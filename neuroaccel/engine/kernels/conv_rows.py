@@ -171,3 +171,26 @@ def copy_row(typing_context: Any, target: Any, at: Any, source: Any, start: Any,
         return context.get_dummy_value()
 
     return signature, generate
+
+
+@intrinsic
+def fill_row(typing_context: Any, target: Any, at: Any, count: Any, x: Any) -> Any:
+    """target[at : at + count] = x, in vectors."""
+    number = target.dtype
+    signature = types.void(target, types.intp, types.intp, number)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, at, count, x = arguments
+        v = _Vectors(context, builder, number)
+        to, value = v.data(signature.args[0], array, at), v.splat(x, v.element)
+
+        def body(k: Any, mask: Any) -> None:
+            if mask is None:
+                v.store(value, v.place(to, k))
+            else:
+                v.masked("store", mask, v.place(to, k), value)
+
+        v.loop(count, body)
+        return context.get_dummy_value()
+
+    return signature, generate
