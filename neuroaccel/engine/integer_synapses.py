@@ -15,10 +15,10 @@ from typing import ClassVar
 import numpy as np
 
 from neuroaccel.engine import cache
-from neuroaccel.engine.fixed import Format, Whole, format_after, in_format, table, whole
-from neuroaccel.engine.operation import SOME, Array, Int64, Operation, Static, Work, refuse_overflow
 from neuroaccel.engine.convolution import Convolution
+from neuroaccel.engine.fixed import Format, Whole, format_after, in_format, table, whole
 from neuroaccel.engine.linear import Linear
+from neuroaccel.engine.operation import SOME, Array, Int64, Operation, Static, Work, refuse_overflow
 from neuroaccel.engine.synapses import Synapses, bias_flags
 from neuroaccel.graph import nodes as n
 from neuroaccel.program import Arithmetic

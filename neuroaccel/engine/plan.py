@@ -8,6 +8,8 @@ from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
+from neuroaccel.engine.clocks import Inner, Kept, Recall, Windowed
+from neuroaccel.engine.convolution import Convolution
 from neuroaccel.engine.elementwise import (
     Constants,
     Delayed,
@@ -21,17 +23,17 @@ from neuroaccel.engine.elementwise import (
     Sum,
 )
 from neuroaccel.engine.fixed import Format
-from neuroaccel.engine.convolution import Convolution
 from neuroaccel.engine.integer_synapses import integer_synapse
 from neuroaccel.engine.linear import Linear
-from neuroaccel.engine.pipelined import Pipelined
 from neuroaccel.engine.operation import Latch, Operation, Same, Static
+from neuroaccel.engine.pipelined import Pipelined
 from neuroaccel.engine.populations import Population, emission
 from neuroaccel.engine.synapses import bias_flags
 from neuroaccel.errors import InputError, ProgramError, UnsupportedNode
 from neuroaccel.graph import Edge, Graph, Signal, infer
-from neuroaccel.graph.signal import summed
 from neuroaccel.graph import nodes as n
+from neuroaccel.graph.clocks import Clock, clocks, standing_nodes
+from neuroaccel.graph.signal import summed
 
 Number = Literal["float32", "float64", "integer"]
 # Where a value comes from: a node, the sum of the edges of a port, or a node one tick earlier.
@@ -39,10 +41,6 @@ Ref = tuple[Literal["node", "sum", "previous"], str]
 T = TypeVar("T")
 
 REASONS: dict[type[n.Node], str] = {
-    n.Scope: "it runs a graph at a clock of its own; run its inner graph by itself",
-    n.Window: "it changes the clock; cut the input into windows beforehand",
-    n.Memory: "it keeps a list of values; keep them outside, and feed them through an Input",
-    n.Keep: "it drops ticks of single samples; drop them from the input",
     n.Attention: "attention is not among its kernels; run the parts before and behind it by themselves",
     n.Dendrite: "gated dendrites are not among its kernels; use a Linear or Conv2d",
     n.LayerNorm: "it cannot be computed exactly; use BatchNorm, which folds into weights",
@@ -89,6 +87,9 @@ class Plan:
         stages: the parts of a block, in order.
         scanned: steps whose events a synapse or pool reads and that do not find them themselves.
         flagged: steps whose touched elements are their non-zero ones, and somebody asks for them.
+        timed: steps that do not run on every tick of every sample, and Windows, Keeps and Scopes: the clock of what
+            enters them, and their own.
+        dropping: nodes of which a Keep can drop ticks, each with its clock.
         idle: what runs have done with and others may take up, by its kind; memory that is at hand already.
     """
 
@@ -99,7 +100,15 @@ class Plan:
     stages: tuple[Stage, ...]
     scanned: frozenset[Ref]
     flagged: frozenset[Ref]
+    timed: dict[Ref, tuple[Clock, Clock]]
+    dropping: dict[str, Clock]
     idle: dict[object, list[Any]] = field(default_factory=dict, repr=False)
+
+    @property
+    def inner(self) -> dict[str, Inner]:
+        """Its Scopes."""
+        steps = {name: step.operation for (kind, name), step in self.steps.items() if kind == "node"}
+        return {name: operation for name, operation in steps.items() if isinstance(operation, Inner)}
 
     def block(self, batch: int) -> int:
         """Ticks that are worth running at once: as many as keep the largest node's values in the second-level cache."""
@@ -111,6 +120,8 @@ class Plan:
         """Whether a tick can fail half way."""
         if self.arithmetic != "integer":
             return False
+        if any(operation.plan.has_overflow_errors for operation in self.inner.values()):
+            return True
         how = [getattr(node, "arithmetic", None) for node in self.graph.nodes.values()]
         formats = [f for a in how if a for f in (a.input, a.product, a.accumulator, a.group_convert, a.state) if f]
         return any(f.overflow == "error" for f in formats)
@@ -122,6 +133,8 @@ class Plan:
             static = self.steps[self.steps["node", name].sources[0]].operation.static
             if static.format is not None:
                 found[name] = static.format.frac
+        for name, operation in self.inner.items():
+            found |= {f"{name}/{path}": frac for path, frac in operation.plan.current_fractions().items()}
         return found
 
 
@@ -164,7 +177,7 @@ class _Compiler:
             raise InputError(f"arithmetic is {', '.join(get_args(Number))}, not '{arithmetic}'")
         self.graph, self.arithmetic = graph, arithmetic
         self.number = "int64" if arithmetic == "integer" else arithmetic
-        self.signals = infer(graph)
+        self.signals, self.clocks = infer(graph), clocks(graph)
         self.operations: dict[str, Operation] = {}
 
     def static(self, name: str) -> Static:
@@ -231,6 +244,17 @@ class _Compiler:
             return Lookup(name, node, ports[0], number)
         if isinstance(node, n.Readout):
             return Running(name, node, ports[0], number)
+        if isinstance(node, n.Window):
+            return Windowed(name, node, ports[0], number)
+        if isinstance(node, n.Memory):
+            return Recall(name, node.capacity, ports[0], number)
+        if isinstance(node, n.Keep):
+            return Kept(name, ports[0], number)
+        if isinstance(node, n.Scope):
+            try:
+                return Inner(name, node, compile_graph(node.graph, self.arithmetic), ports, shape)
+            except UnsupportedNode as error:
+                raise UnsupportedNode(f"{name}/{error.node}", error.executor, error.reason) from error
         if isinstance(node, (n.Output, n.Flatten, n.Reshape, n.Probe, n.Add)):
             passed = Static(shape, ports[0].biased, ports[0].format)
             # A readout in integer arithmetic is a real number already.
@@ -259,6 +283,8 @@ class _Compiler:
         """The convolution whose current a population alone reads, and reads alone: they may agree on an order."""
         edges = self.graph.into(name, "in")
         if not isinstance(self.graph.nodes[name], n.Neuron) or len(edges) != 1 or edges[0].recurrent:
+            return None
+        if self.clocks[name]:  # between the two stands who says which samples run
             return None
         source = edges[0].source
         convolves = isinstance(self.graph.nodes[source], (n.Conv1d, n.Conv2d)) and not self.graph.latches(source)
@@ -303,7 +329,30 @@ class _Compiler:
             tuple(_stage(group, looped, steps, sums) for group, looped in components(graph)),
             frozenset(r for r in read if not steps[r].operation.finds_events),
             frozenset(r for r in asked if steps[r].operation.flags_value),
+            self.timed(steps),
+            {name: clock for name, clock in self.clocks.items() if self.drops(name, clock)},
         )
+
+    def drops(self, name: str, clock: Clock) -> bool:
+        """Whether ticks of a node can be dropped, and somebody counts them."""
+        return not isinstance(self.graph.nodes[name], n.Output) and any(part[0] == "keep" for part in clock or ())
+
+    def timed(self, steps: dict[Ref, Step]) -> dict[Ref, tuple[Clock, Clock]]:
+        """Steps that go by a clock: what is behind a Window or Keep, and what makes clocks.
+
+        What stands (a Readout's running value and what passes it on) has a row at every tick, but for the Readout.
+        """
+        graph, own = self.graph, self.clocks
+        stands, found = standing_nodes(graph), {}
+        for ref, step in steps.items():
+            name = ref[1].rsplit(":", 1)[0] if ref[0] == "sum" else ref[1]
+            entering = [own[e.source] for e in graph.into(name) if own[e.source] is not None]
+            before = entering[0] if ref[0] != "previous" and entering else own[name]
+            makes = isinstance(step.operation, (Windowed, Kept, Inner))
+            shown = name in stands and not isinstance(step.operation, (Running, Previous))
+            if (before or makes) and not shown:
+                found[ref] = (before or (), own[name] or ())
+        return found
 
 
 def _stage(names: tuple[str, ...], looped: bool, steps: dict[Ref, Step], sums: dict[str, list[Ref]]) -> Stage:

@@ -19,15 +19,17 @@ Kind = Literal["plain", "strict", "blocked", "csr", "dense"]
 Storage = Literal["f4", "bf16", "i1"]
 BYTES: dict[str, int] = {"f4": 4, "bf16": 2, "i1": 1}
 PANEL = 128
+CACHE_FOLDER = Path("/sys/devices/system/cpu/cpu0/cache")
 
 # GB/s at which weight rows were gathered from where they lie, in the order of events.
-GATHER = {"L2": 180.0, "L3": 90.0, "memory": 48.0}
+GATHER = {"L2": 150.0, "L3": 90.0, "memory": 45.0}
 # Synaptic events per ns that the sums reach when the weights are at hand (of the int8 kernel; float32 is bound by L2).
 SUMS = 150.0
 # ns for taking up and putting down the sums of one row and panel.
 SEGMENT = 8.0
-# Multiply-adds per ns of numpy's float32 product.
-DENSE = 57.0
+# Multiply-adds per ns of numpy's float32 product: 60, and more here because the event kernels lose a quarter of their
+# speed where most inputs are active. The two meet at 50 to 55 % active inputs.
+DENSE = 70.0
 # ns per event, and per living synaptic event, of the CSR kernel.
 CSR_EVENT, CSR = 5.0, 0.45
 # A segment should hold about this many events, so that taking up its sums is little beside them.
@@ -52,7 +54,7 @@ class Caches:
 def machine_caches() -> Caches:
     """The caches of this machine, where Linux tells them; else those of the machine that was measured."""
     found = {}
-    for entry in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+    for entry in sorted(CACHE_FOLDER.glob("index*")):
         try:
             level, size = (entry / "level").read_text().strip(), (entry / "size").read_text().strip()
             found[level] = int(size.rstrip("KM")) << (20 if size.endswith("M") else 10)
@@ -111,25 +113,31 @@ class LinearRule:
         """Where the weights lie."""
         return self.caches.level(self.bytes)
 
+    @property
+    def largest_tile(self) -> int:
+        """Inputs whose rows of a panel fill a quarter of L2."""
+        return min(self.inputs, self.caches.l2 // 4 // (PANEL * BYTES[self.storage]))
+
     def tile(self, rows: int, events: int) -> int:
-        """Inputs of a tile of a panel: an eighth to a quarter of L2, more where events are rare."""
-        row_bytes = PANEL * BYTES[self.storage]
+        """Inputs of a tile of a panel: the largest where events are rare, else half of that."""
+        largest = self.largest_tile
         wanted = EVENTS_PER_SEGMENT * rows * self.lead * self.inputs // max(events, 1)
-        low, high = self.caches.l2 // 8 // row_bytes, self.caches.l2 // 4 // row_bytes
-        return min(max(1, self.inputs), low if wanted <= low else high)
+        return largest if wanted > largest // 2 else -(-largest // 2)
 
     def times(self, rows: int, events: int) -> dict[Kind, float]:
         """Estimated ns of every kernel that gives the right sums, for ``events`` events in ``rows`` rows."""
         each = BYTES[self.storage]
         products = events * self.outputs
         segments = rows * self.lead * -(-self.outputs // PANEL) * SEGMENT
-        times: dict[Kind, float] = {"strict": products * max(each / GATHER[self.level], 1 / SUMS) + segments}
+        times: dict[Kind, float] = {}
         if rows > 1:
-            groups, tiles = -(-rows // GROUP), -(-self.inputs // self.tile(rows, events))
-            # Every weight that the rows of a group read is fetched once.
+            groups, tiles = -(-rows // GROUP), -(-self.inputs // self.largest_tile)
+            # Every weight that the rows of a group read is fetched once; from L3, half of that hides behind the sums.
             fetched = groups * self.bytes * -math.expm1(-events / groups / self.inputs)
+            shown = {"L2": 0.0, "L3": 0.5, "memory": 1.0}[self.level]
             close = products * max(each / GATHER["L2"], 1 / SUMS)
-            times["blocked"] = close + segments * tiles + (fetched / GATHER[self.level] if self.level != "L2" else 0.0)
+            times["blocked"] = close + segments * tiles + shown * fetched / GATHER[self.level]
+        times["strict"] = products * max(each / GATHER[self.level], 1 / SUMS) + segments
         if self.sparse:
             times["csr"] = events * CSR_EVENT + products * self.living * CSR
         if self.exact and rows > 1:

@@ -20,7 +20,7 @@ def narrowest(weight: Float32, whole: bool) -> tuple[Storage, float]:
     """
     if whole:
         step = common_step(weight)
-        if step and np.abs(weight).max(initial=0) <= 127 * step:
+        if np.abs(weight).max(initial=0) <= 127 * step:
             return "i1", step
     if not (np.ascontiguousarray(weight).view(np.uint32) & 0xFFFF).any():
         return "bf16", 1.0
@@ -28,14 +28,13 @@ def narrowest(weight: Float32, whole: bool) -> tuple[Storage, float]:
 
 
 def common_step(weight: Float32) -> float:
-    """The largest power of two of which every weight is a whole multiple; 1 where all are 0, 0 where it is below 2^-149."""
+    """The largest power of two of which every weight is a whole multiple; 1 where all are 0."""
     mantissa, exponent = np.frexp(weight[weight != 0].astype(np.float64))
     if not mantissa.size:
         return 1.0
     bits = np.abs(np.ldexp(mantissa, 24)).astype(np.int64)
     lowest = np.frexp((bits & -bits).astype(np.float64))[1] - 1
-    step = float(np.ldexp(1.0, int((exponent - 24 + lowest).min())))
-    return step if np.float32(step) == step else 0.0
+    return float(np.ldexp(1.0, int((exponent - 24 + lowest).min())))
 
 
 def stored(weight: Float32, storage: Storage, step: float) -> Array:
