@@ -1,0 +1,1 @@
+"""What scripts/bench_engine is made of: works, contenders, and the table that they fill."""
