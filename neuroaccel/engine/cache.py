@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import re
 from importlib import resources
-from pathlib import Path
 
 from neuroaccel.compiling import Kernel, compile_source, folder, wanted
 
@@ -26,11 +26,12 @@ def load(name: str, number: str, **constants: str | int) -> Kernel:
     Raises:
         ValueError: the file has no such line.
     """
-    return _load(wanted(), name, number, tuple(sorted(constants.items())))
+    where = os.environ.get("NEUROACCEL_KERNEL_CACHE", "")
+    return _load(where, name, number, tuple(sorted(constants.items())))
 
 
 @functools.cache
-def _load(_where: Path, name: str, number: str, constants: tuple[tuple[str, str | int], ...]) -> Kernel:
+def _load(_where: str, name: str, number: str, constants: tuple[tuple[str, str | int], ...]) -> Kernel:
     """As :func:`load`; the folder is part of the key only."""
     source, tags = _source(f"{name}.py"), [name, number]
     for key, value in constants:

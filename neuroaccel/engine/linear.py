@@ -54,6 +54,7 @@ class Linear(Synapses):
         self.reach = cache.load("linear_reach", "int64")
         self.order = cache.load("linear_order", "int64")
         self.rule: LinearRule | None = None
+        self.plans: dict[Schedule, Int64] = {}
         if weight.dtype != np.float32:
             self.rows = np.ascontiguousarray(weight.T)
             self.plain = cache.load("linear_plain", weight.dtype.name)
@@ -69,6 +70,7 @@ class Linear(Synapses):
         shape = (self.inputs, self.outputs, lead, self.storage, living)
         self.rule = LinearRule(*shape, self.exact, self.sparse is not None, machine_caches())
         how = {"STORAGE": self.storage, "SCALED": scaled}
+        self.single = self.rule.choose(1, 1)
         self.near = cache.load("linear_panels", "float32", **how, AHEAD=False)
         # Kept out of the first call where nothing will ask for it.
         far = self.rule.level != "L2"
@@ -106,15 +108,19 @@ class Linear(Synapses):
             self.by_csr(value, lists, found, *self.sparse, self.bias, current)
         else:
             lists, bounds = self.arranged(index, found, chosen.tile, not self.exact)
-            plan = (self.inputs, self.outputs, chosen.tile, chosen.group, self.most, int(chosen.streamed))
+            if chosen not in self.plans:
+                plan = (self.inputs, self.outputs, chosen.tile, chosen.group, self.most, int(chosen.streamed))
+                self.plans[chosen] = np.array(plan, np.int64)
             kernel = self.ahead if chosen.ahead else self.near
-            kernel(value, lists, bounds, self.panels, self.bias, current, np.array(plan, np.int64), self.scale)
+            kernel(value, lists, bounds, self.panels, self.bias, current, self.plans[chosen], self.scale)
         return chosen
 
     def chosen(self, rows: int, found: Int64) -> Schedule:
         """What the rule says of these events."""
         if self.rule is None:
             return Schedule("plain", self.inputs)
+        if rows == 1 and self.sparse is None:
+            return self.single
         return self.rule.choose(rows, int(found.sum()))
 
     def product(self, value: Array, current: Array) -> None:
@@ -137,6 +143,10 @@ class Linear(Synapses):
         """
         rows, size = index.shape
         inputs, tile = (self.inputs, tile) if tile else (size, size)
+        if not rising and tile == size:
+            whole = np.zeros((rows, 2), np.int64)
+            whole[:, 1] = found
+            return index, whole
         segments = size // inputs * -(-inputs // tile)
         bounds = np.empty((rows, segments + 1), np.int64)
         rising = rising or segments > 1
