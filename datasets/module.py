@@ -70,7 +70,7 @@ class EventDataModule(lightning.LightningDataModule):
         ticks: T.
         dt: length of a tick in seconds.
         binning: ``binary``, ``count`` or ``first``.
-        workers: loader processes; 0 loads in this one, which is fast enough since samples are sparse in memory.
+        workers: loader processes, spawned; 0 loads in this one, fast enough since samples are sparse in memory.
         seed: seeds the generation, and the order of training samples.
         progress: called with (done, total) while the set is generated.
         train_samples: only that many of the training split, the first ones, for a quick look.
@@ -133,6 +133,8 @@ class EventDataModule(lightning.LightningDataModule):
             batch_size=self.batch_size,
             shuffle=shuffle,
             num_workers=self.workers,
+            # A forked loader would have this process's locks, but none of the threads that hold them.
+            multiprocessing_context="spawn" if self.workers else None,
             collate_fn=_unchanged,
             generator=torch.Generator().manual_seed(self.seed),
         )

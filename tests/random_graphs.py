@@ -9,7 +9,7 @@ Thresholds and decays are often dyadic too: membranes then meet their threshold 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,19 +25,25 @@ from neuroaccel.graph import (
     Flatten,
     Graph,
     Input,
+    Keep,
     Linear,
     MaxPool2d,
+    Memory,
     Neuron,
     Node,
     Output,
     Probe,
     Readout,
     Reshape,
+    Scope,
     Select,
     SumPool2d,
+    Table,
     WeightGrid,
+    Window,
     infer,
 )
+from neuroaccel.graph.clocks import clocks
 from neuroaccel.program import ALIF, IF, LI, LIF, CubaLIF, GradedLIF, NeuronSpec
 
 Q = 6  # weights are whole multiples of 2^-Q
@@ -68,6 +74,8 @@ class Choices:
     pruned: bool = True
     readouts: bool = True
     timings: tuple[str, ...] = ("instant", "pipelined")
+    clocks: bool = False  # windows, memories, dropped ticks
+    scopes: bool = False  # graphs with a clock of their own
 
 
 @dataclass
@@ -257,6 +265,67 @@ def _between(d: _Draft) -> None:
         d.add("select", Select(indices, axis))
     if d.may.branches and d.chance(0.1):
         d.add("probe", Probe())
+    if d.may.clocks and d.chance(0.6):
+        _clock(d)
+    if d.may.scopes and d.chance(0.4):
+        _scope(d, 2, 6)
+
+
+def _merge(d: _Draft) -> None:
+    """Make the first axis of an image, sequence or vector of what came in front of it."""
+    shape = d.signal().shape
+    d.add("merged", Reshape((shape[0] * shape[1], *shape[2:])))
+
+
+def _clock(d: _Draft) -> None:
+    """Turn ticks into fewer, remember some, or drop some."""
+    kind = d.pick(("window", "memory", "keep", "keep"))
+    if kind != "keep":
+        width = int(d.rng.integers(1, 4))
+        d.add(kind, Memory(width) if kind == "memory" else Window(width, int(d.rng.integers(1, 4))))
+        _merge(d)
+        return
+    signal, source = d.signal(), d.at
+    if signal.kind == "analog":
+        return
+    # One value of what is there, through a table, says which ticks are kept.
+    d.add("flat", Reshape((signal.size,)))
+    d.add("one", Select((int(d.rng.integers(signal.size)),)))
+    values = (d.rng.random(signal.maximum + 1) < 0.5).astype(np.float32)
+    values[int(d.rng.integers(2))] = 1
+    mask = d.add("mask", Table(values))
+    for _ in range(1 + d.chance(0.2)):
+        d.add("keep", Keep(), source)
+        d.edges.append(Edge(mask, d.at, "mask"))
+        if d.chance(0.5):
+            break
+        # A second mask on the first one's clock.
+        source, first = d.at, mask
+        mask = d.add("kept_mask", Keep(), first)
+        d.edges.append(Edge(first, mask, "mask"))
+        d.at = source
+
+
+def _scope(d: _Draft, channels: int, length: int) -> None:
+    """A small graph of its own, several steps per tick."""
+    signal = d.signal()
+    if signal.kind == "analog":
+        return
+    sliced = len(signal.shape) > 1 and signal.shape[0] <= 4 and d.chance(0.5)
+    ticks = signal.shape[0] if sliced else int(d.rng.integers(1, 4))
+    inner = _Draft(d.rng, replace(d.may, scopes=d.chance(0.2)), at="in")
+    inner.timing = d.pick(d.may.timings)
+    inner.nodes["in"] = Input(signal.shape[1:] if sliced else signal.shape, signal.kind, signal.maximum)
+    _block(inner, channels, min(length, 6))
+    if d.chance(0.2):
+        _between(inner)
+    inner.add("out", Output())
+    output = d.pick(("all", "last", "sum"))
+    how = {"input": "slice" if sliced else "repeat", "state": d.pick(("carry", "reset")), "output": output}
+    d.add("scope", Scope(inner.graph(), ticks, port_names=("in",), **how), d.at)
+    d.edges[-1] = replace(d.edges[-1], port="in")
+    if output == "all":
+        _merge(d)
 
 
 def random_graph(rng: np.random.Generator, size: str = "small", **choices: Any) -> Graph:
@@ -285,10 +354,11 @@ def random_graph(rng: np.random.Generator, size: str = "small", **choices: Any) 
     d.nodes["x"] = Input(shape, edge, int(rng.integers(2, 8)) if edge == "count" else 1)
     populations = []
     for block in range(int(rng.integers(1, blocks + 1))):
-        if block:
+        if block or (may.clocks and d.chance(0.3)):
             _between(d)
         populations.append(_block(d, channels, length))
-    if may.recurrence and len(populations) > 1 and d.chance(0.3):
+    one_clock = len({clocks(d.graph())[name] for name, _ in populations}) == 1
+    if may.recurrence and len(populations) > 1 and one_clock and d.chance(0.3):
         _recurrence(d, populations[-1][0], populations[0][0], (populations[-1][1], populations[0][1]))
     _finish(d, length)
     return d.graph().validate()

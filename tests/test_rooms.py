@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compiling": set(),
     "program": set(),
     "neurons": {"program"},
-    "kernels": {"neurons", "program"},
+    "kernels": {"neurons", "synapses", "program"},
     "synapses": {"neurons", "program"},
     "network": {"neurons", "kernels", "synapses", "graph", "program"},
     "graph": {"program"},

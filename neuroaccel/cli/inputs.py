@@ -108,16 +108,32 @@ def samples_of(recipe: Recipe, split: str, count: int | None, seed: int | None) 
 
 
 def recording(graph: Graph, path: Path) -> Samples:
-    """One recording from an ``.npz`` file, as a batch of one: binned (EventStream.save) or in time (Events.save).
+    """One recording from a file, as a batch of one; see :func:`recorded`."""
+    return Samples(recorded(graph, path).to_dense(np.float32)[:, None], None, {"file": str(path)})
+
+
+def recorded(graph: Graph, path: Path, dt: float | None = None) -> EventStream:
+    """One recording from an ``.npz`` file: binned (EventStream.save) or in time (Events.save).
+
+    Arguments:
+        graph: whose only Input it is for.
+        path: the file.
+        dt: length of a tick in seconds, for events in time and a network without a dt of its own.
 
     Raises:
         FileFormatError: the file is missing, truncated, foreign or inconsistent (events outside its sensor).
         EventsError: events of another shape, tick or value than the network takes.
+        InputError: a network with several Inputs, or no dt, or two.
     """
     from neuroaccel.engine.events import EventStream
     from neuroaccel.engine.npz import kind_of
 
-    stream = _binned(graph, path) if kind_of(path) == EVENTS else EventStream.load(path)
+    raw = kind_of(path) == EVENTS
+    if dt is not None and not raw and path.is_file():
+        raise InputError(f"{path}: is binned already; a tick length is for events in time (Events.save)")
+    if dt is not None and graph.dt is not None and not math.isclose(dt, graph.dt, rel_tol=1e-9):
+        raise InputError(f"ticks of {dt:g} s were asked for; the network was made for ticks of {graph.dt:g} s")
+    stream = _binned(graph, path, dt) if raw else EventStream.load(path)
     if len(graph.inputs) != 1:
         raise InputError(f"{path}: one recording, but the network has the inputs {', '.join(graph.inputs)}")
     (name,) = graph.inputs
@@ -136,20 +152,21 @@ def recording(graph: Graph, path: Path) -> Samples:
             raise EventsError(
                 f"{path}: holds value {stream.value[wrong][0]}; the network's input '{name}' takes {kind}"
             )
-    return Samples(stream.to_dense(np.float32)[:, None], None, {"file": str(path)})
+    return stream
 
 
-def _binned(graph: Graph, path: Path) -> EventStream:
-    """A sensor's events in the network's own ticks, merged as its input edge takes them."""
+def _binned(graph: Graph, path: Path, dt: float | None) -> EventStream:
+    """A sensor's events in the network's own ticks, or in those asked for, merged as its input edge takes them."""
     from neuroaccel.datasets import Events
 
-    if graph.dt is None:
-        raise InputError(f"{path}: events in time, but the network has no dt; give it binned ones (EventStream.save)")
+    tick = graph.dt if graph.dt is not None else dt
+    if tick is None:
+        raise InputError(f"{path}: events in time, but the network has no dt; give binned ones, or to run --dt-ms")
     events = Events.load(path)
     (first,) = graph.of_type(Input)[:1]
     node = graph.nodes[first]
     assert isinstance(node, Input)
-    return events.bin(graph.dt, binning="binary" if node.edge == "binary" else "count")
+    return events.bin(tick, binning="binary" if node.edge == "binary" else "count")
 
 
 def chosen_samples(

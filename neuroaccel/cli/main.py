@@ -11,6 +11,7 @@ import typer
 
 from neuroaccel import __version__
 from neuroaccel.cli import doctor, energy, evaluate, export, inspect, lava, plot, recipes, train, verify
+from neuroaccel.cli import run as play
 from neuroaccel.cli.helptext import help_of
 from neuroaccel.cli.options import Json
 from neuroaccel.cli.output import emit, one_line, set_up_logging
@@ -54,6 +55,7 @@ energy.register(app)
 verify.register(app)
 export.register(app)
 inspect.register(app)
+play.register(app)
 plot.register(app)
 doctor.register(app)
 app.add_typer(recipes.app, name="recipes")

@@ -14,8 +14,24 @@
 """
 
 from neuroaccel.engine.events import EventStream
+from neuroaccel.engine.explain import explain
+from neuroaccel.engine.loop import Decision, control
 from neuroaccel.engine.plan import compile_graph, refusals
 from neuroaccel.engine.run import Result, run
 from neuroaccel.engine.session import Session, open
+from neuroaccel.engine.streams import Report, play
 
-__all__ = ["EventStream", "Result", "Session", "compile_graph", "open", "refusals", "run"]
+__all__ = [
+    "Decision",
+    "EventStream",
+    "Report",
+    "Result",
+    "Session",
+    "compile_graph",
+    "control",
+    "explain",
+    "open",
+    "play",
+    "refusals",
+    "run",
+]

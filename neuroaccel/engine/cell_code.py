@@ -1,8 +1,8 @@
 """Kernels for big sparse populations: only cells that are due are looked at, and make up for the ticks they missed.
 
-A cell is ``width`` neurons that lie side by side (a pixel's channels of one group, 64 neurons of a vector); the last one
-may be shorter. A cell is due if an event reached it or if it is awake; it is asleep if every neuron of it is
-(:mod:`neuroaccel.engine.sleep`). One tick of one sample, for the cells [first, last)::
+A cell is ``width`` neurons that lie side by side, at most BLOCK (a pixel's channels); the last one may be shorter. A
+cell is due if an event reached it or if it is awake; it is asleep if every neuron of it is asleep by the rule of
+:mod:`neuroaccel.engine.sleep`. One tick of one sample, for the cells [first, last)::
 
     kernel(tick, sample, row, first, last, width, due, current, bits, stamp, states..., values..., bounds...,
            address, emitted, index, found, updates, spikes, track) -> awake
@@ -10,9 +10,9 @@ may be shorter. A cell is due if an event reached it or if it is awake; it is as
 ``due`` u1[N, C], C at least the number of cells and a multiple of 8, holds TOUCHED (1) where an event reached a cell:
 who adds to ``current`` stores it; AWAKE (2) where the kernel left the cell awake; else 0. It is AWAKE everywhere before
 the first tick, and after states were changed from outside. ``current`` V[(last - first) * width] holds the currents,
-0 where no event came; the kernel leaves 0 everywhere, so that bands of cells can share an array. ``bits``
-u8[(last - first) * ceil(width / 64)] holds a bit for every neuron that an event reached, and is left 0; empty means: all
-neurons of a touched cell. ``stamp`` i8[N, cells] is the last tick that a cell was brought to: before the first tick
+0 where no event came; the kernel leaves 0 everywhere, so that bands of cells can share an array. ``bits`` u8[(last -
+first) * ceil(width / 64)] holds a bit for every neuron that an event reached, and is left 0; empty means: all neurons
+of a touched cell. ``stamp`` i8[N, cells] is the last tick that a cell was brought to: before the first tick
 ``tick`` - 1. States are V[N, size] in the order of cells, ``values`` and ``bounds`` V[1] or V[size]; ``emitted`` V[R,
 size], ``index`` i4[R, size], ``found`` i8[R] are appended to at ``row``: who begins a block of ticks clears them.
 ``address`` i4[size], empty for the same order; ``updates``, ``spikes`` i8[N]. Returns how many cells stay awake: while

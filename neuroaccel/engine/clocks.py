@@ -7,7 +7,8 @@ next to nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -19,7 +20,6 @@ from neuroaccel.engine.operation import NONE, SOME, Array, Buffer, Latch, Operat
 from neuroaccel.engine.populations import Population
 from neuroaccel.errors import InputError
 from neuroaccel.graph import nodes as n
-from neuroaccel.graph.clocks import Clock
 
 if TYPE_CHECKING:
     from neuroaccel.engine.plan import Plan, Ref
@@ -105,7 +105,7 @@ class Kept(Operation):
     def turn(self, work: Work, on: Mask) -> Mask:
         """Pass on where ``on`` ``[K, N]`` and the mask hold; that is returned."""
         port, mask = work.ports
-        kept = on & (mask.value.reshape(on.shape) != 0)
+        kept: Mask = on & (mask.value.reshape(on.shape) != 0)
         rows = kept.reshape(-1, 1)
         np.multiply(port.value, rows, out=work.out.value, casting="unsafe")
         if work.track:
@@ -131,11 +131,13 @@ class Inner(Operation):
         if form is not None and node.output == "sum":
             form = Format(form.frac, form.magnitude * node.ticks).check("the sum of its steps")
         super().__init__(name, Static.plain(shape, form), inside.dtype)
-        self.ports = [(port, plan.graph.nodes[port], static.format) for port, static in zip(node.port_names, ports, strict=True)]
-        for port, entry, given in self.ports:
-            if plan.arithmetic == "integer" and given is None:
-                raise ValueError(f"its port '{port}' has no integer format; a readout can only lead to an Output")
+        self.ports = []
+        for port, static in zip(node.port_names, ports, strict=True):
+            entry = plan.graph.nodes[port]
             assert isinstance(entry, n.Input)
+            if plan.arithmetic == "integer" and static.format is None:
+                raise ValueError(f"its port '{port}' has no integer format; a readout can only lead to an Output")
+            self.ports.append((port, entry, static.format))
 
     def run(self, work: Work) -> None:
         """A session runs it: :meth:`Clockwork.scope`."""
@@ -146,7 +148,6 @@ class Inner(Operation):
         found = {}
         steps, batch = self.node.ticks, work.batch
         for (name, entry, form), port in zip(self.ports, work.ports, strict=True):
-            assert isinstance(entry, n.Input)
             value = port.value
             if self.node.input == "slice":
                 value = value.reshape(batch, steps, -1).swapaxes(0, 1).reshape(steps * batch, -1)
@@ -178,15 +179,18 @@ class Inner(Operation):
 
 
 class Held:
-    """Samples of a session or of one operation, as they were: put back once the others have run."""
+    """Samples as they were, put back once the others have run.
 
-    def __init__(self, arrays: Iterator[Array], off: Mask) -> None:
-        self.off = off
-        self.saved = [(array, array[off].copy()) for array in arrays]
+    Arguments:
+        arrays: arrays ``[N, ...]``, each with the samples to hold, bool ``[N]``.
+    """
+
+    def __init__(self, arrays: Iterable[tuple[Array, Mask]]) -> None:
+        self.saved = [(array, off, array[off].copy()) for array, off in arrays]
 
     def put_back(self) -> None:
-        for array, value in self.saved:
-            array[self.off] = value
+        for array, off, value in self.saved:
+            array[off] = value
 
 
 class Clockwork:
@@ -195,17 +199,22 @@ class Clockwork:
     Arguments:
         session: whose works and inner sessions these are.
 
-    ``on`` and ``passes`` hold, per clock, bool ``[block, N]``: which samples run, and for which time passes.
+    ``on`` and ``passes`` hold, per clock, bool ``[block, N]``: which samples run, and for which time passes. ``ran``
+    holds on how many ticks a step has run, ``records`` what neurons in scopes did in the last block.
     """
 
     def __init__(self, session: Session) -> None:
-        self.session, self.plan = session, session.plan
+        self.session = session
         shape = (session.block, session.batch)
         clocks = {clock for pair in self.plan.timed.values() for clock in pair}
         self.on = {clock: np.ones(shape, np.bool_) for clock in {(), *clocks}}
         self.passes = {clock: np.ones(shape, np.bool_) for clock in self.on}
-        self.ran: dict[Ref, int] = {}
+        self.ran: dict[Ref, int] = defaultdict(int)
         self.records: dict[str, Records] = {}
+
+    @property
+    def plan(self) -> Plan:
+        return self.session.plan
 
     def block(self, ref: Ref, ticks: int) -> None:
         """Run a step that is part of no loop, all ticks of a block."""
@@ -217,7 +226,7 @@ class Clockwork:
             if behind != before:
                 self.on[behind][:ticks] = runs
                 self.passes[behind][:ticks] = self.passes[before][:ticks] if isinstance(operation, Kept) else runs
-            self.ran[ref] = self.ran.get(ref, 0) + int(self.on[before][:ticks].any(axis=1).sum())
+            self.ran[ref] += int(self.on[before][:ticks].any(axis=1).sum())
             self.session._finish(ref, work)
         elif not isinstance(operation, Same):
             for t in range(ticks):
@@ -229,21 +238,98 @@ class Clockwork:
         clock = self.plan.timed[ref][0]
         on = self.on[clock][t]
         time = self.passes[clock][t] if isinstance(operation, Population) else on
-        taking = part == "take" and isinstance(operation, Latch)
         if time.any():
-            held = None if on.all() else Held(self._arrays(work, on, time), np.zeros(0, np.bool_))
-            self._call(operation, work, part, ref, t)
-            if held is not None:
-                held.put_back()
-            if part != "emit":
-                self.ran[ref] = self.ran.get(ref, 0) + 1
-        if taking:
+            counts = ((array, ~on) for array in work.counts.values())
+            held = Held([*((array, ~time) for array in work.state.values()), *counts])
+            if isinstance(operation, Inner):
+                self._scope(ref[1], operation, work, t, on)
+            elif part == "emit" and isinstance(operation, Latch):
+                operation.emit(work)
+            elif part == "take" and isinstance(operation, Latch):
+                operation.take(work)
+            else:
+                operation.run(work)
+            held.put_back()
+            self.ran[ref] += part != "emit"
+        elif isinstance(operation, Inner):
+            self._record(ref[1], operation, t, on, None)
+        if part == "take" and isinstance(operation, Latch):
             return
         if not on.all():
             cleared(work.out, ~on)
             if isinstance(operation, Running):
-                _stand(operation, work, ~on)
+                operation.stand(work, ~on)
         if isinstance(operation, Population) and work.kept.shape[1] and not time.all():
             for k, key in enumerate(operation.program.state_names):
                 work.kept[k, ~time] = work.flat(key)[~time]
         self.session._finish(ref, work)
+
+    def count(self, ticks: int) -> None:
+        """Count the ticks that samples have run on, of the nodes that a Keep can stop."""
+        for name, columns in self.session._columns.items():
+            if "ticks_run" in columns:
+                columns["ticks_run"] += self.on[self.plan.dropping.get(name, ())][:ticks].sum(axis=0)
+
+    def _scope(self, name: str, operation: Inner, work: Work, t: int, on: Mask) -> None:
+        """All steps of one tick of a scope."""
+        inner = self.session.inner[name]
+        held = Held(() if on.all() else ((array, ~on) for array in inner.arrays()))
+        if operation.node.state == "reset":
+            inner.refresh()
+        entering, steps = operation.entering(work), []
+        records: list[Records] = []
+        for last in inner.rows(entering, operation.node.ticks):
+            steps.append(inner.emitted(operation.result).reshape(last, work.batch, -1).copy())
+            if self.session.watches:
+                records.append({key: array.copy() for key, array in inner.records().items()})
+        operation.leaving(np.concatenate(steps), work.out.value)
+        held.put_back()
+        if self.session.watches:
+            together = {key: np.concatenate([part[key] for part in records]) for key in records[0]}
+            self._record(name, operation, t, on, together)
+
+    def _record(self, name: str, operation: Inner, t: int, on: Mask, found: Records | None) -> None:
+        """Keep what neurons in a scope did in one tick; where it did not run they give nothing and stand."""
+        if not self.session.watches:
+            return
+        mine = self.records.setdefault(name, {})
+        carries = operation.node.state == "carry"
+        for key, (steps, shape, dtype) in recorded(operation.plan, operation.node.ticks, self.session.watches).items():
+            if key not in mine:
+                mine[key] = np.zeros((self.session.block, steps, self.session.batch, *shape), dtype)
+            row = mine[key][t]
+            if found is not None:
+                row[...] = found[key].reshape(row.shape)
+            if not on.all():
+                stood = standing(self.session.inner[name], key, carries) if key[0] == "states" else 0
+                row[:, ~on] = stood[~on] if isinstance(stood, np.ndarray) else stood
+
+
+def recorded(plan: Plan, ticks: int, what: bool | str) -> dict[tuple[str, str, str], tuple[int, tuple[int, ...], Any]]:
+    """What a recording holds of a plan's neurons: key -> rows in so many ticks, shape and dtype of one."""
+    number = np.dtype("int64" if plan.arithmetic == "integer" else plan.arithmetic)
+    found: dict[tuple[str, str, str], tuple[int, tuple[int, ...], Any]] = {}
+    for name, node in plan.graph.nodes.items():
+        if isinstance(node, n.Neuron):
+            emitted = {"spike": np.uint8, "count": np.int32}.get(node.program.emit.kind, number)
+            found["spikes", name, ""] = (ticks, node.shape, emitted)
+            if what is True:
+                found["currents", name, ""] = (ticks, node.shape, number)
+                found |= {("states", name, key): (ticks, node.shape, number) for key in node.program.state_names}
+        operation = plan.steps["node", name].operation
+        if isinstance(operation, Inner):
+            inside = recorded(operation.plan, ticks * operation.node.ticks, what)
+            found |= {(kind, f"{name}/{path}", key): each for (kind, path, key), each in inside.items()}
+    return found
+
+
+def standing(session: Session, key: tuple[str, str, str], carries: bool) -> Array:
+    """A neuron's state where its scope does not run, ``[N, *shape]``: what it was, or fresh in a scope that resets."""
+    name, _, rest = key[1].partition("/")
+    operation = session.plan.steps["node", name].operation
+    if isinstance(operation, Inner):
+        return standing(session.inner[name], (key[0], rest, key[2]), carries and operation.node.state == "carry")
+    if carries:
+        return session.neuron_state(name)[key[2]]
+    fresh = operation.fresh[key[2]]
+    return np.broadcast_to(fresh, (session.batch, *fresh.shape))

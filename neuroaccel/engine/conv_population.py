@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neuroaccel.engine import cache
-from neuroaccel.engine.cell_code import AWAKE
-from neuroaccel.engine.codegen import BLOCK
-from neuroaccel.engine.conv_code import fused_source
+from neuroaccel.engine.conv_code import AWAKE, fused_source
 from neuroaccel.engine.convolution import Convolution, aligned, from_cells, to_cells
-from neuroaccel.engine.operation import Array, Operation, Work
+from neuroaccel.engine.operation import Array, Int64, Operation, Work
 from neuroaccel.engine.populations import Population
 
 # Below, the currents of a tick stay in the second-level cache anyway, and there is little to leave out.
@@ -44,6 +44,7 @@ class ConvPopulation(Operation):
         bias = synapse.bias
         # A bias of zeros changes no sum.
         self.bias = bias if (bias != 0).any() else bias[:0]
+        self.driven = _bits(population.driven, self.cells, self.width)
         wide, rule = set(population.wide), population.rule
         self.parameters = list(population.parameters)
         if rule is not None:
@@ -58,18 +59,19 @@ class ConvPopulation(Operation):
     def suits(synapse: Convolution, population: Population) -> bool:
         """Whether the two can run together, and should."""
         emits = population.program.emit.kind == "spike" and population.dtype.kind == "f"
-        return emits and synapse.geometry.weight[0] <= BLOCK and population.static.size >= SMALLEST
+        return emits and population.static.size >= SMALLEST
 
     def scratch(self) -> dict[str, Array]:
         taps = self.synapse.taps
         cells = taps.height * self.synapse.geometry.out[1]
         return {
-            "ends": np.zeros(0, np.int64),
-            "addresses": np.zeros(0, np.int32),
+            "starts": np.zeros(0, np.int64),
+            "events": np.zeros(0, np.int64),
             "numbers": np.zeros(0, self.dtype),
             "sums": aligned(cells * self.width, self.dtype),
             "bits": np.zeros(cells * taps.words if len(taps.masks) else 0, np.uint64),
-            "seen": np.zeros((taps.seen, self.synapse.geometry.size[1]), np.uint8),
+            "seen": np.zeros((2, max(self.synapse.geometry.size[1], self.synapse.geometry.out[1])), np.uint8),
+            "places": np.zeros(cells, np.int64),
             "work": np.zeros(3, np.int64),
         }
 
@@ -80,9 +82,8 @@ class ConvPopulation(Operation):
             state[key] = aligned(batch * self.static.size, self.dtype).reshape(batch, self.static.size)
             state[key][...] = self.inward(key, fresh[None])
         state |= {
-            "@due": np.zeros((batch, -(-self.cells // 64) * 64), np.uint8),
+            "@due": np.zeros((batch, self.cells), np.uint8),
             "@stamp": np.zeros((batch, self.cells), np.int64),
-            "@even": np.zeros((batch, bands), np.int64),
             "@waking": np.zeros((batch, bands), np.int64),
             "@clock": np.zeros(batch, np.int64),
         }
@@ -91,8 +92,8 @@ class ConvPopulation(Operation):
 
     def _woken(self, state: dict[str, Array]) -> None:
         """Take note that all states are those of now, whatever they are."""
-        state["@due"][:, : self.cells] = AWAKE if self.population.can_sleep else 0
-        state["@stamp"][...] = state["@even"][...] = state["@clock"][:, None]
+        state["@due"][...] = AWAKE
+        state["@stamp"][...] = state["@clock"][:, None]
         state["@waking"][...] = self.cells
 
     def inward(self, key: str, value: Array) -> Array:
@@ -109,12 +110,13 @@ class ConvPopulation(Operation):
         self._woken(work.state)
 
     def run(self, work: Work) -> None:
-        s, taps = work.scratch, self.synapse.taps
-        most = int(work.ports[0].found.sum()) * taps.overlap
-        if len(s["addresses"]) < most:
-            s["addresses"], s["numbers"] = np.empty(2 * most, np.int32), np.empty(2 * most, self.dtype)
-        if len(s["ends"]) != taps.bands * work.ticks:
-            s["ends"] = np.zeros(taps.bands * work.ticks, np.int64)
+        s = work.scratch
+        most, keys = int(work.ports[0].found.sum()), self.synapse.geometry.size[0] * work.ticks + 2
+        if len(s["events"]) < most:
+            s["events"] = np.empty(2 * most, np.int64)
+            s["numbers"] = np.empty(0 if self.synapse.ones else 2 * most, self.dtype)
+        if len(s["starts"]) != keys:
+            s["starts"] = np.zeros(keys, np.int64)
         self._call(work, work.ticks)
 
     def current(self, work: Work) -> Array:
@@ -130,17 +132,51 @@ class ConvPopulation(Operation):
         current = s.get("current", np.empty((0, 0), self.dtype))
         self.kernel(
             *(port.value, port.index, port.found, taps.weight, taps.masks, taps.rows, taps.columns, self.bias),
-            *(taps.shape, s["ends"], s["addresses"], s["numbers"], s["sums"], s["bits"], s["seen"]),
-            *(state["@due"], state["@stamp"], state["@even"], state["@waking"], state["@clock"]),
-            *(self.population.driven, *states, *self.parameters, self.population.address),
+            *(taps.shape, s["starts"], s["events"], s["numbers"], s["sums"], s["bits"], s["seen"], s["places"]),
+            *(state["@due"], state["@stamp"], state["@waking"], state["@clock"]),
+            *(self.driven, *states, *self.parameters),
             *(out.value, out.index, out.found, work.counts["updates_driven"], work.counts["spikes"]),
             *(kept, current, s["work"], ticks, work.track),
         )
 
     def explain(self) -> str:
         taps = self.synapse.taps
-        lazy = "cells asleep are left alone" if self.population.can_sleep else "no cell may sleep (bias, leak or program)"
+        lazy = (
+            "cells asleep are left alone" if self.population.can_sleep else "no cell may sleep (bias, leak or program)"
+        )
         return (
             f"with '{self.synapse.name}', {self.static.size} >= {SMALLEST} neurons: {taps.bands} bands of {taps.height} "
             f"output rows, cells of {self.width} channels; {lazy}"
         )
+
+
+def _bits(driven: Array, cells: int, width: int) -> NDArray[np.uint64]:
+    """Flags per neuron in the order of cells, or one for all → words of bits per cell; [1] if all are set, [0] if none."""
+    if driven.all() or not driven.any():
+        return np.ones(int(driven.all()), np.uint64)
+    words = -(-width // 64)
+    bits = np.zeros((cells, words * 64), np.uint8)
+    bits[:, :width] = driven.reshape(cells, width)
+    return np.packbits(bits, axis=1, bitorder="little").view("<u8").astype(np.uint64).ravel()
+
+
+class Counted(Operation):
+    """A convolution that its neurons compute: what is left of it is to count."""
+
+    reads_events: ClassVar[bool] = True
+    passes_touched: ClassVar[bool] = False
+    columns: ClassVar[tuple[str, ...]] = Convolution.columns
+
+    def __init__(self, synapse: Convolution) -> None:
+        super().__init__(synapse.name, synapse.static, synapse.dtype)
+        self.synapse = synapse
+
+    def book(self, counts: Mapping[str, Int64]) -> dict[str, Int64]:
+        return self.synapse.book(counts)
+
+    def run(self, work: Work) -> None:
+        if work.track:
+            self.synapse.count(work)
+
+    def explain(self) -> str:
+        return "together with the neurons that read it"

@@ -17,8 +17,8 @@ from neuroaccel.graph import nodes as n
 # What ``shape`` of the kernels holds, in this order. A ``by`` and a ``shift`` make a quotient of a product.
 FIELDS = (
     *("area_by", "area_shift", "area", "width_by", "width_shift", "width"),
-    *("outputs", "out_columns", "per_group", "in_group", "taps_y", "taps_x", "step_y", "step_x", "words", "height"),
-    *("stride_y", "stride_x", "pad_y", "pad_x", "dilation_y", "dilation_x"),
+    *("outputs", "out_columns", "per_group", "in_group", "taps_y", "taps_x", "step_y", "step_x", "words"),
+    *("stride_y", "stride_x", "pad_y", "pad_x", "dilation_y", "dilation_x", "rows", "height"),
 )
 
 BAND = 1 << 18  # bytes of sums that stay in the second-level cache, beside weights and states
@@ -68,7 +68,8 @@ def axis(size: int, out: int, taps: int, stride: int, padding: int, dilation: in
 class Convolution(Synapses):
     """Conv1d and Conv2d: every event adds its taps' weights to the cells (places, with all channels) around it.
 
-    ``cells`` says that currents lie in the order of cells, ``[OH, OW, O]``, and not in C-order.
+    ``cells`` says that currents lie in the order of cells, ``[OH, OW, O]``, and not in C-order; ``ones`` that every event's
+    value is 1.
     """
 
     def __init__(
@@ -80,24 +81,35 @@ class Convolution(Synapses):
         weight: Array,
         bias: Array | None,
         cells: bool = False,
+        ones: bool = False,
     ) -> None:
         super().__init__(name, node, port, target, weight.dtype)
+        self.ones = ones
         self.taps = Taps(self.geometry, weight)
         self.bias = np.zeros(0, weight.dtype) if bias is None else bias
         self.cells = cells
         self.kernel = cache.load("conv2d", self.dtype.name)
+        self.counting = None if len(self.taps.masks) and self.pruned else cache.load("conv_count", "int64")
+
+    def count(self, work: Work) -> None:
+        if self.counting is None:
+            super().count(work)
+            return
+        c, port, taps = work.counts, work.ports[0], self.taps
+        counted = (c["products"], c["weights_read"], c["ticks"])
+        self.counting(port.index, port.found, taps.rows, taps.columns, taps.shape, *counted)
 
     def scratch(self) -> dict[str, Array]:
         taps, size = self.taps, self.input_size
         cells = taps.height * self.geometry.out[1]
         return {
-            "ends": np.zeros(taps.bands, np.int64),
-            "events": np.empty(size * taps.overlap, np.int32),
-            "numbers": np.empty(size * taps.overlap, self.dtype),
+            "starts": np.zeros(self.geometry.size[0] + 2, np.int64),
+            "events": np.empty(size, np.int64),
+            "numbers": np.empty(0 if self.ones else size, self.dtype),
             "sums": aligned(0 if self.cells else cells * self.geometry.weight[0], self.dtype),
             "marks": np.zeros(cells, np.uint8),
             "bits": np.zeros(cells * taps.words if len(taps.masks) else 0, np.uint64),
-            "seen": np.zeros((taps.seen, self.geometry.size[1]), np.uint8),
+            "seen": np.zeros((2, max(self.geometry.size[1], self.geometry.out[1])), np.uint8),
         }
 
     def sums(self, work: Work, value: Array) -> None:
@@ -105,7 +117,7 @@ class Convolution(Synapses):
         marks, bits = (s["marks"], s["bits"]) if work.track else (s["marks"][:0], s["bits"][:0])
         self.kernel(
             *(value, port.index, port.found, taps.weight, taps.masks, taps.rows, taps.columns, self.bias, taps.shape),
-            *(s["ends"], s["events"], s["numbers"], s["sums"], marks, bits, s["seen"]),
+            *(s["starts"], s["events"], s["numbers"], s["sums"], marks, bits, s["seen"]),
             *(out.value, out.touched, out.reach, not self.cells, work.track),
         )
 
@@ -144,10 +156,7 @@ class Taps:
         line = g.out[1] * outputs * weight.dtype.itemsize
         self.height = int(np.clip(BAND // max(line, 1), 1, max(g.out[0], 1)))
         self.bands = -(-g.out[0] // self.height)
-        last = (y.table[:, 2] + (y.table[:, 1] - 1) * y.step) // self.height
-        last[y.table[:, 1] == 0] = -1
-        self.rows = np.ascontiguousarray(np.column_stack([y.table, y.table[:, 2] // self.height, last]))
-        self.overlap = int((last - self.rows[:, 3]).max(initial=0)) + 1
+        self.rows = y.table
         by_group = weight.reshape(g.groups, self.per_group, in_group, ky, kx).transpose(0, 2, 3, 4, 1)
         stored = by_group[:, :, y.order][:, :, :, x.order].reshape(-1, self.per_group)
         self.weight = aligned(stored.size, weight.dtype)
@@ -166,16 +175,10 @@ class Taps:
         values |= {"area": area, "width": g.size[1], "outputs": outputs, "out_columns": g.out[1]}
         values |= {"per_group": self.per_group, "in_group": in_group, "taps_y": ky, "taps_x": kx}
         values |= {"step_y": self.step_y, "step_x": self.step_x, "words": self.words}
-        values |= {"height": self.height}
+        values |= {"rows": g.size[0], "height": self.height}
         for pair, (y_value, x_value) in (("stride", g.stride), ("pad", g.padding), ("dilation", g.dilation)):
             values |= {f"{pair}_y": y_value, f"{pair}_x": x_value}
         self.shape = np.array([values[field] for field in FIELDS], np.int64)
-
-    @property
-    def seen(self) -> int:
-        """Input rows that a band can see, and one more."""
-        g = self.geometry
-        return min((self.height - 1) * g.stride[0] + (g.weight[2] - 1) * g.dilation[0] + 1, g.size[0]) + 1
 
     @property
     def most(self) -> int:

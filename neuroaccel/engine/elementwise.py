@@ -14,9 +14,8 @@ from neuroaccel.graph import nodes as n
 
 
 class Source(Operation):
-    """An Input: the session fills its buffer, and lists its events."""
+    """An Input: the session fills its buffer."""
 
-    finds_events: ClassVar[bool] = True
     flags_value: ClassVar[bool] = True
 
     def run(self, work: Work) -> None:
@@ -181,59 +180,6 @@ class Pool(Operation):
             out.reach[...] = SOME
 
 
-class Delayed(Latch):
-    """A ring of the last values; every sample has its own position in it."""
-
-    def __init__(self, name: str, node: n.Delay, port: Static, dtype: DTypeLike) -> None:
-        super().__init__(name, port, dtype)
-        self.ticks = np.asarray(node.ticks, np.int64).ravel()
-        self.length = int(self.ticks.max())
-        shape = (self.length, *port.shape)
-        self.fresh = {
-            "ring": np.zeros(shape, dtype),
-            "touched": np.zeros(shape, np.uint8),
-            "position": np.zeros((), np.int64),
-        }
-
-    def emit(self, work: Work) -> None:
-        slot = (work.state["position"][:, None] - self.ticks) % self.length
-        shape = (work.batch, self.length, self.static.size)
-        for key, out in (("ring", work.out.value), ("touched", work.out.touched)):
-            ring = work.state[key].reshape(shape)
-            if self.ticks.size == 1:
-                out[...] = ring[np.arange(work.batch), slot[:, 0]]
-            else:
-                out[...] = np.take_along_axis(ring, slot[:, None, :], axis=1)[:, 0]
-        work.out.reach[...] = SOME
-
-    def take(self, work: Work) -> None:
-        position, port = work.state["position"], work.ports[0]
-        slot, batch = position % self.length, work.batch
-        shape = (batch, self.length, self.static.size)
-        work.state["ring"].reshape(shape)[np.arange(batch), slot] = port.value
-        work.state["touched"].reshape(shape)[np.arange(batch), slot] = port.flags()
-        position += 1
-
-    def run(self, work: Work) -> None:
-        """All ticks at once: the ring, oldest first, and what arrives make one history."""
-        ticks, batch, port = work.ticks, work.batch, work.ports[0]
-        position = work.state["position"]
-        oldest = (position[:, None] + np.arange(self.length)) % self.length
-        samples = np.arange(batch)[:, None]
-        for key, new, out in (("ring", port.value, work.out.value), ("touched", port.flags(), work.out.touched)):
-            ring = work.state[key].reshape(batch, self.length, -1)
-            history = np.concatenate([ring[samples, oldest].swapaxes(0, 1), new.reshape(ticks, batch, -1)])
-            if self.ticks.size == 1:
-                begin = self.length - int(self.ticks[0])
-                out[...] = history[begin : begin + ticks].reshape(out.shape)
-            else:
-                when = np.arange(ticks)[:, None] + self.length - self.ticks
-                out[...] = np.take_along_axis(history, when[:, None, :], axis=0).reshape(out.shape)
-            ring[samples, (oldest + ticks) % self.length] = history[ticks:].swapaxes(0, 1)
-        work.out.reach[...] = SOME
-        position += ticks
-
-
 class Previous(Latch):
     """What a node gave one tick earlier, for the recurrent edges that leave it."""
 
@@ -288,3 +234,11 @@ class Running(Operation):
             counted = ticks + np.arange(1, work.ticks + 1)[:, None]
             np.divide(out, counted.astype(out.dtype)[:, :, None], out=out)
         ticks += work.ticks
+
+    def stand(self, work: Work, rows: NDArray[np.bool_]) -> None:
+        """Give the running value of samples that do not run in this tick, 0 where there is none yet."""
+        value, ticks = work.flat("value")[rows], work.state["ticks"][rows][:, None]
+        shown = value * self.scale if value.dtype.kind == "i" else value
+        if self.how == "mean_membrane":
+            shown = shown / np.maximum(ticks, 1).astype(work.out.value.dtype)
+        work.out.value[rows] = np.where(ticks > 0, shown, 0)

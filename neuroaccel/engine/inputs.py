@@ -19,6 +19,7 @@ from neuroaccel.graph import Graph, Input
 Values = NDArray[Any] | EventStream | Sequence[EventStream]
 Inputs = Values | Mapping[str, Values]
 Fill = Callable[[Buffer], bool]
+SAME_DT = 1e-9  # relative: ticks this close are the same
 
 
 def by_name(graph: Graph, inputs: Any) -> dict[str, Any]:
@@ -159,24 +160,20 @@ def _check_stream(name: str, node: Input, sample: int, stream: Any, streams: Seq
         )
 
 
-def _fill_dense(rows: NDArray[Any], buffer: Buffer) -> None:
+def _fill_dense(rows: NDArray[Any], buffer: Buffer) -> bool:
     np.copyto(buffer.value, rows)
-    _kernel("scan", rows.dtype.name)(buffer.value, buffer.index, buffer.found)
+    cache.load("scan", rows.dtype.name)(buffer.value, buffer.index, buffer.found)
+    return True
 
 
-def _fill_events(streams: list[EventStream], values: list[NDArray[Any]], first: int, buffer: Buffer) -> None:
-    put = _kernel("enter", buffer.value.dtype.name)
+def _fill_events(streams: list[EventStream], values: list[NDArray[Any]], first: int, buffer: Buffer) -> bool:
+    put = cache.load("enter", buffer.value.dtype.name)
     for sample, (stream, value) in enumerate(zip(streams, values, strict=True)):
         put(
             *(stream.indptr, stream.index, value, first, sample, len(streams)),
             *(buffer.value, buffer.index, buffer.found),
         )
-
-
-@functools.cache
-def _kernel(name: str, number: str) -> cache.Kernel:
-    """Looked up once: a session asks at every block."""
-    return cache.load(name, number)
+    return True
 
 
 def entering(name: str, node: Input, values: Any, tick: int, dtype: DTypeLike, first_sample: int = 0) -> NDArray[Any]:
@@ -214,11 +211,11 @@ def _allowed(node: Input, x: NDArray[Any], dtype: DTypeLike) -> NDArray[np.bool_
     """Which values the Input allows."""
     if node.edge == "analog":
         if x.dtype.kind != "f" or np.dtype(dtype).kind != "f":
-            return np.isfinite(x)
+            return np.asarray(np.isfinite(x))
         # float64 values may lie beyond float32
         return np.asarray(np.abs(x) <= np.finfo(np.dtype(dtype)).max)
     allowed = (x >= 0) & (x <= node.maximum)
-    return allowed & (x == np.floor(x)) if x.dtype.kind == "f" else allowed
+    return np.asarray(allowed & (x == np.floor(x)) if x.dtype.kind == "f" else allowed)
 
 
 def _rounded(node: Input, x: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:

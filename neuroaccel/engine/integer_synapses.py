@@ -70,6 +70,10 @@ class Integer(Operation):
         self.inner, self.entering, self.leaving = inner, entering, leaving
         self.convert = cache.load("convert", "int64")
 
+    @property
+    def weight_width(self) -> int:
+        return self.inner.weight_width
+
     def book(self, counts: Mapping[str, Int64]) -> dict[str, Int64]:
         return self.inner.book(counts)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neuroaccel.engine import cache
 from neuroaccel.engine.operation import ALL, Array, Buffer, Int64, Static, Work
-from neuroaccel.engine.schedule import LinearRule, Schedule, machine_caches
+from neuroaccel.engine.schedule import BYTES, LinearRule, Schedule, machine_caches
 from neuroaccel.engine.storage import bit_masks, csr, narrowest, panels, stored
 from neuroaccel.engine.synapses import Synapses
 from neuroaccel.graph import nodes as n
@@ -76,6 +76,10 @@ class Linear(Synapses):
         far = self.rule.level != "L2"
         self.ahead = cache.load("linear_panels", "float32", **how, AHEAD=True) if far else self.near
         self.by_csr = None if self.sparse is None else cache.load("linear_csr", "float32", SCALED=scaled)
+
+    @property
+    def weight_width(self) -> int:
+        return self.dtype.itemsize if self.rule is None else BYTES[self.storage]
 
     def sums(self, work: Work, value: Array) -> None:
         port, out = work.ports[0], work.out

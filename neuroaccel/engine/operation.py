@@ -122,6 +122,7 @@ class Work:
             asks.
         now: when the block began.
         first: at which tick of the block this piece of work begins.
+        given: what the operation hands its kernel every time, once it has put it together.
     """
 
     ports: tuple[Buffer, ...]
@@ -134,6 +135,7 @@ class Work:
     kept: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
     now: Now = field(default_factory=Now)
     first: int = 0
+    given: tuple[Any, ...] = field(default=(), init=False)
 
     @property
     def batch(self) -> int:
@@ -197,6 +199,11 @@ class Operation(ABC):
         self.name, self.static, self.dtype = name, static, np.dtype(dtype)
         self.fresh: Mapping[str, Array] = {}
 
+    @property
+    def weight_width(self) -> int:
+        """Bytes of a weight as its kernels read it."""
+        return self.dtype.itemsize
+
     def scratch(self) -> dict[str, Array]:
         """Arrays that a session keeps for the operation and that carry nothing from block to block."""
         return {}
@@ -212,6 +219,10 @@ class Operation(ABC):
     def outward(self, key: str, value: Array) -> Array:
         """A state variable, or a neuron's current, from the operation's own layout into C-order."""
         return value
+
+    def current(self, work: Work) -> Array:
+        """What entered a neuron in the last block, rows in C-order."""
+        return self.outward("", work.ports[0].value)
 
     def settle(self, work: Work) -> None:  # noqa: B027  # most have nothing to settle
         """Bring the state to the present tick, where the operation puts that off."""

@@ -25,6 +25,10 @@ class Pipelined(Latch):
         shape = inner.static.shape
         self.fresh = {"pending": np.zeros(shape, self.dtype), "touched": np.zeros(shape, np.uint8)}
 
+    @property
+    def weight_width(self) -> int:
+        return self.inner.weight_width
+
     def book(self, counts: Mapping[str, Int64]) -> dict[str, Int64]:
         return self.inner.book(counts)
 

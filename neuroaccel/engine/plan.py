@@ -9,10 +9,11 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 
 from neuroaccel.engine.clocks import Inner, Kept, Recall, Windowed
+from neuroaccel.engine.conv_population import ConvPopulation, Counted
 from neuroaccel.engine.convolution import Convolution
+from neuroaccel.engine.delays import Delayed, DelayedEvents
 from neuroaccel.engine.elementwise import (
     Constants,
-    Delayed,
     Lookup,
     Pick,
     Pool,
@@ -235,7 +236,8 @@ class _Compiler:
         if isinstance(node, n.Pool2d):
             return Pool(name, node, ports[0], shape, number)
         if isinstance(node, n.Delay):
-            return Delayed(name, node, ports[0], number)
+            delayed = Delayed if summed(name, self.arriving(name)).kind == "analog" else DelayedEvents
+            return delayed(name, node, ports[0], number)
         if isinstance(node, n.Select):
             return Pick(name, node, ports[0], number)
         if isinstance(node, n.Multiply):
@@ -273,8 +275,9 @@ class _Compiler:
         bias = None if node.bias is None else node.bias.astype(self.number)
         if isinstance(node, n.Linear):
             return Linear(name, node, port, target, weight, bias, kind, self.signals[name].frac is not None)
-        readers = self.graph.out_of(name)
-        return Convolution(name, node, port, target, weight, bias, self.private(readers[0].target) == name)
+        # Neurons in the order of cells list their spikes so, and float sums that are not exact would follow.
+        exact, readers = self.signals[name].frac is not None, self.graph.out_of(name)
+        return Convolution(name, node, port, target, weight, bias, exact and self.private(readers[0].target) == name)
 
     def arriving(self, name: str) -> list[Signal]:
         return [self.signals[edge.source] for edge in self.graph.into(name, "in")]
@@ -316,6 +319,12 @@ class _Compiler:
                     refs = (total,)
                 sources.append(refs[0])
             steps["node", name] = Step(operation, tuple(sources))
+            synapse = self.beside(name)
+            if synapse is not None:
+                entering = steps["node", synapse.name].sources
+                steps["node", synapse.name] = Step(Counted(synapse), entering)
+                assert isinstance(operation, Population)
+                steps["node", name] = Step(ConvPopulation(synapse, operation), entering)
         for name in dict.fromkeys(edge.source for edge in graph.edges if edge.recurrent):
             operation = self.operation(name)
             steps["previous", name] = Step(Previous(name, operation.static, operation.dtype), (("node", name),))
@@ -333,6 +342,15 @@ class _Compiler:
             {name: clock for name, clock in self.clocks.items() if self.drops(name, clock)},
         )
 
+    def beside(self, name: str) -> Convolution | None:
+        """The convolution that runs together with a population, if one does."""
+        source = self.private(name)
+        synapse = None if source is None or self.clocks[name] else self.operation(source)
+        population = self.operation(name)
+        if not isinstance(synapse, Convolution) or not isinstance(population, Population):
+            return None
+        return synapse if synapse.cells and ConvPopulation.suits(synapse, population) else None
+
     def drops(self, name: str, clock: Clock) -> bool:
         """Whether ticks of a node can be dropped, and somebody counts them."""
         return not isinstance(self.graph.nodes[name], n.Output) and any(part[0] == "keep" for part in clock or ())
@@ -343,7 +361,8 @@ class _Compiler:
         What stands (a Readout's running value and what passes it on) has a row at every tick, but for the Readout.
         """
         graph, own = self.graph, self.clocks
-        stands, found = standing_nodes(graph), {}
+        stands = standing_nodes(graph)
+        found: dict[Ref, tuple[Clock, Clock]] = {}
         for ref, step in steps.items():
             name = ref[1].rsplit(":", 1)[0] if ref[0] == "sum" else ref[1]
             entering = [own[e.source] for e in graph.into(name) if own[e.source] is not None]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,15 @@ class Population(Operation):
         self.parameters = list(flat.values())
         self.fresh = {s.name: self._fresh(node, values, s.fresh) for s in node.program.states}
         self.source = self._source(node, number, formats)
-        self.kernel = cache.compile_source(f"neuron_{node.program.key}_{number}", self.source, number)
+
+    @cached_property
+    def kernel(self) -> cache.Kernel:
+        """Compiled where a session is opened on it, for another operation may run these neurons with its own."""
+        return cache.compile_source(f"neuron_{self.program.key}_{self.dtype.name}", self.source, self.dtype.name)
+
+    def allocate(self, batch: int) -> dict[str, Array]:
+        _ = self.kernel
+        return super().allocate(batch)
 
     def _placed(self, flat: Array) -> Array:
         """Values ``[..., size]`` from C-order into the order of places."""
@@ -117,18 +126,22 @@ class Population(Operation):
         return out.reshape(len(value), *self.static.shape)
 
     def run(self, work: Work) -> None:
-        port, out, counts = work.ports[0], work.out, work.counts
-        states = [work.flat(name) for name in self.program.state_names]
-        kept = work.kept if work.kept.shape[1] else np.empty((len(states), 0, 0), self.dtype)
-        code = self.kernel(
-            *(port.value, port.reach, port.touched, self.driven, *states, *self.parameters, self.address),
-            *(out.value, out.index, out.found, counts["updates_driven"], counts["spikes"]),
-            *(kept, work.ticks, work.track),
-        )
+        work.given = work.given or self._given(work)
+        code = self.kernel(*work.given)
         if code and self.layout is not None:
             row, place = divmod(code - 1, self.static.size)
             code = 1 + row * self.static.size + int(self.layout[place])
         refuse_overflow(self.name, "a state", code, work)
+
+    def _given(self, work: Work) -> tuple[Any, ...]:
+        port, out, counts = work.ports[0], work.out, work.counts
+        states = [work.flat(name) for name in self.program.state_names]
+        kept = work.kept if work.kept.shape[1] else np.empty((len(states), 0, 0), self.dtype)
+        return (
+            *(port.value, port.reach, port.touched, self.driven, *states, *self.parameters, self.address),
+            *(out.value, out.index, out.found, counts["updates_driven"], counts["spikes"]),
+            *(kept, work.ticks, work.track),
+        )
 
     def explain(self) -> str:
         order = "in C-order" if self.layout is None else "cell by cell"

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroaccel.engine.clocks import recorded
 from neuroaccel.engine.inputs import Feed, Inputs, by_name
 from neuroaccel.engine.plan import Number, Plan, compile_graph
 from neuroaccel.engine.session import Session
@@ -18,7 +19,6 @@ from neuroaccel.errors import InputError
 from neuroaccel.graph import Graph, Input, Neuron, Trace
 
 Columns = Mapping[str, NDArray[np.int64]]
-_EMITTED = {"spike": np.uint8, "count": np.int32}
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Result:
             non-zero input and a non-zero weight, inside the border), ``zero_input`` (the same with an input of 0),
             ``pruned`` (weight 0). Neurons: ``updates_driven``, and ``spikes``, their non-zero emissions (an analog
             emission is none). Every node but an Output: ``events_out``, non-zero values that it emitted, 0 on analog
-            edges.
+            edges. Nodes of which a Keep can drop ticks: ``ticks_run``. Nodes of a Scope are ``scope/node``.
         touched: node → column → int64 ``[N]``, the execution book: ``neurons`` updated, and ``weight_bytes``,
             ``state_bytes``, ``event_bytes`` that the kernels moved.
         seconds: time of the ticks, without compilation.
@@ -90,7 +90,7 @@ def run(
     ticks, batch = sizes.pop()
     recorder = _Recorder(plan, ticks, batch, record)
     shards = [
-        (first, last, _session(plan, last - first, counts, record is True, ticks).begin(first))
+        (first, last, _session(plan, last - first, counts, record, ticks).begin(first))
         for first, last in shares(batch, threads)
     ]
 
@@ -104,13 +104,13 @@ def run(
     seconds = time.perf_counter() - started
     sessions = [session for _, _, session in shards]
     counted = _joined([session.counts for session in sessions])
-    touched = _joined([_touched(session, ticks) for session in sessions])
+    touched = _joined([_touched(session) for session in sessions])
     for session in sessions:
         plan.idle.setdefault(session.kind, []).append(session)
     return Result(recorder.trace(), counted, touched, seconds, ticks, plan.current_fractions())
 
 
-def _session(plan: Plan, batch: int, counts: bool, record: bool, ticks: int) -> Session:
+def _session(plan: Plan, batch: int, counts: bool, record: bool | Literal["spikes"], ticks: int) -> Session:
     """A session for a run: one that an earlier run of the plan has done with, or a new one."""
     block = min(plan.block(batch), max(ticks, 1))
     idle = plan.idle.get((batch, counts, record, block))
@@ -129,52 +129,44 @@ def _joined(books: list[dict[str, dict[str, NDArray[np.int64]]]]) -> dict[str, d
 
 
 class _Recorder:
-    def __init__(self, plan: Plan, ticks: int, batch: int, record: bool | str) -> None:
-        graph, number = plan.graph, np.dtype("int64" if plan.arithmetic == "integer" else plan.arithmetic)
-
-        def space(name: str, dtype: Any) -> NDArray[Any]:
-            return np.zeros((ticks, batch, *plan.signals[name].shape), dtype)
-
-        self.outputs = {
-            name: space(name, np.float64 if plan.arithmetic == "integer" else number) for name in graph.outputs
-        }
-        self.spikes: dict[str, NDArray[Any]] = {}
-        self.states: dict[str, dict[str, NDArray[Any]]] = {}
-        self.currents: dict[str, NDArray[Any]] = {}
-        for name, node in graph.nodes.items():
-            if not isinstance(node, Neuron) or not record:
-                continue
-            self.spikes[name] = space(name, _EMITTED.get(node.program.emit.kind, number))
-            if record is True:
-                self.states[name] = {key: space(name, number) for key in node.program.state_names}
-                self.currents[name] = space(name, number)
+    def __init__(self, plan: Plan, ticks: int, batch: int, record: bool | Literal["spikes"]) -> None:
+        number = np.dtype("int64" if plan.arithmetic == "integer" else plan.arithmetic)
+        real, self.ticks = np.float64 if plan.arithmetic == "integer" else number, ticks
+        shapes = {name: (ticks, batch, *plan.signals[name].shape) for name in plan.graph.outputs}
+        self.outputs = {name: np.zeros(shape, real) for name, shape in shapes.items()}
+        wanted = recorded(plan, ticks, record) if record else {}
+        self.records = {key: np.zeros((rows, batch, *shape), dtype) for key, (rows, shape, dtype) in wanted.items()}
 
     def keep(self, session: Session, ticks: slice, samples: slice) -> None:
         for name, values in self.outputs.items():
-            values[ticks, samples] = session.output(name)
-        for name, spikes in self.spikes.items():
-            spikes[ticks, samples] = session.emitted(name)
-        for name, states in self.states.items():
-            found = session.neuron_states(name)
-            for key, values in states.items():
-                values[ticks, samples] = found[key]
-            self.currents[name][ticks, samples] = session.currents(name)
+            session.put_output(name, values, ticks, samples)
+        for key, array in (session.records() if self.records else {}).items():
+            steps = len(self.records[key]) // self.ticks
+            self.records[key][ticks.start * steps : ticks.stop * steps, samples] = array
 
     def trace(self) -> Trace:
-        return Trace(self.outputs, self.spikes, self.states, self.currents)
+        found: dict[str, dict[str, Any]] = {"spikes": {}, "currents": {}}
+        states: dict[str, dict[str, NDArray[Any]]] = {}
+        for (what, path, key), array in self.records.items():
+            if what == "states":
+                states.setdefault(path, {})[key] = array
+            else:
+                found[what][path] = array
+        return Trace(self.outputs, found["spikes"], states, found["currents"])
 
 
-def _touched(session: Session, ticks: int) -> dict[str, dict[str, NDArray[np.int64]]]:
+def _touched(session: Session) -> dict[str, dict[str, NDArray[np.int64]]]:
     """What the kernels moved: weights of every event's rows, dense state, and an address with every event."""
     book: dict[str, dict[str, NDArray[np.int64]]] = {}
-    for name, counts in session.counts.items():
-        operation = session.plan.steps["node", name].operation
-        every_tick = np.full(session.batch, ticks, np.int64)
-        neurons = operation.static.size if isinstance(session.plan.graph.nodes[name], Neuron) else 0
+    for path, counts in session.counts.items():
+        owner, name = session.within(path)
+        operation = owner.plan.steps["node", name].operation
+        every_tick = np.full(session.batch, owner.ticks_run(name), np.int64)
+        neurons = operation.static.size if isinstance(owner.plan.graph.nodes[name], Neuron) else 0
         state = sum(fresh.nbytes for fresh in operation.fresh.values())
-        book[name] = {
+        book[path] = {
             "neurons": every_tick * neurons,
-            "weight_bytes": session.weights_read.get(name, every_tick * 0) * operation.dtype.itemsize,
+            "weight_bytes": session.weights_read.get(path, every_tick * 0) * operation.weight_width,
             "state_bytes": every_tick * 2 * state,
             "event_bytes": counts["events_out"] * (4 + operation.dtype.itemsize),
         }

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neuroaccel.engine import cache
-from neuroaccel.engine.inputs import Feed, Fill, by_name
+from neuroaccel.engine import cache, streams
+from neuroaccel.engine.clocks import Clockwork, Records
+from neuroaccel.engine.events import EventStream
+from neuroaccel.engine.inputs import Feed, Fill, by_name, is_stream
 from neuroaccel.engine.operation import SOME, Array, Buffer, Latch, Now, Operation, Same, Work
 from neuroaccel.engine.plan import Number, Plan, Ref, compile_graph, origin
 from neuroaccel.engine.weights import replaced
 from neuroaccel.errors import InputError, StateError
 from neuroaccel.graph import Graph, Input, Neuron, Output
+
+# State, counts, tick.
+Moment = tuple[dict[str, NDArray[Any]], list[tuple[Array, Array]], int]
 
 
 class Session:
@@ -24,29 +29,46 @@ class Session:
         plan: the compiled graph.
         batch: N.
         counts: whether operations are counted.
-        record: whether the states of every neuron are kept for every tick of the last block.
+        record: ``True`` keeps every neuron's states for every tick of the last block; of neurons in scopes it keeps all
+            that :func:`~neuroaccel.engine.run.run` records, ``"spikes"`` their emissions.
         block: most ticks that it runs at once; the default is the plan's own measure.
+        dropped: whether samples of it can stand still, as those of a Scope behind a Keep do.
 
     ``counts`` holds node → column → int64 ``[N]``, of every sample since its last reset (empty if not counted); it is
     not part of the state. ``weights_read`` holds, per synapse, how many weights its kernel read.
     """
 
     def __init__(
-        self, plan: Plan, batch: int = 1, counts: bool = True, record: bool = False, block: int | None = None
+        self,
+        plan: Plan,
+        batch: int = 1,
+        counts: bool = True,
+        record: bool | Literal["spikes"] = False,
+        block: int | None = None,
+        dropped: bool = False,
     ) -> None:
         if batch < 1:
             raise InputError(f"a session needs at least one sample, not {batch}")
-        self.plan, self.batch, self._track, self._record = plan, batch, counts, record
+        self.plan, self.batch, self._track, self._record = plan, batch, counts, record is True
+        self.watches, self._dropped = record, dropped
         self.block = block or plan.block(batch)
         self._now = Now()
         self._ticks = 1  # of the last block
+        self._ran = 0  # ticks since it was made
         self._buffers: dict[Ref, Buffer] = {}
         self._works: dict[Ref, Work] = {}
         self._parts: dict[tuple[Ref, int], Work] = {}
         self._single: dict[tuple[Ref, int], Work] = {}
         self._columns: dict[str, dict[str, NDArray[np.int64]]] = {}
         self._listed: set[Ref] = set()  # Inputs whose events came as a list
+        self._torn = False  # whether a block was broken off in the middle
+        self._earlier: dict[str, dict[str, NDArray[np.int64]]] = {}  # what counts lack since weights were exchanged
         self._allocate()
+        self.inner = {
+            name: Session(operation.plan, batch, counts, record, None, dropped or name in plan.dropping)
+            for name, operation in plan.inner.items()
+        }
+        self._clockwork = Clockwork(self)
         graph = plan.graph
         emitting = [r for r in plan.steps if r[0] == "node" and not isinstance(graph.nodes[r[1]], Output)]
         sending = [r for r in emitting if counts and plan.signals[r[1]].kind != "analog"]
@@ -56,9 +78,9 @@ class Session:
         self._scan = {r: cache.load("scan", self._buffers[r].value.dtype.name) for r in scanned}
 
     @property
-    def kind(self) -> tuple[int, bool, bool, int]:
-        """What it was opened with: N, whether it counts, whether it records, most ticks at once."""
-        return self.batch, self._track, self._record, self.block
+    def kind(self) -> tuple[int, bool, bool | str, int]:
+        """What it was opened with: N, whether it counts, what it records, most ticks at once."""
+        return self.batch, self._track, self.watches, self.block
 
     @property
     def tick(self) -> int:
@@ -68,11 +90,33 @@ class Session:
     @property
     def counts(self) -> dict[str, dict[str, NDArray[np.int64]]]:
         kept = self._columns if self._track else {}
-        return {name: self._operation(name).book(columns) for name, columns in kept.items()}
+        found = {name: self._book(name, columns) for name, columns in kept.items()}
+        for scope, inner in self.inner.items():
+            found |= {f"{scope}/{name}": columns for name, columns in inner.counts.items()}
+        return found
+
+    def _book(self, name: str, columns: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
+        """A node's counts; some are derived from others, and with earlier weights were derived otherwise."""
+        earlier = self._earlier.get(name, {})
+        book = self._operation(name).book(columns)
+        return {key: value + earlier[key] if key in earlier else value for key, value in book.items()}
 
     @property
     def weights_read(self) -> dict[str, NDArray[np.int64]]:
-        return {name: c["weights_read"] for name, c in self._columns.items() if "weights_read" in c}
+        found = {name: c["weights_read"] for name, c in self._columns.items() if "weights_read" in c}
+        for scope, inner in self.inner.items():
+            found |= {f"{scope}/{name}": read for name, read in inner.weights_read.items()}
+        return found
+
+    def within(self, path: str) -> tuple[Session, str]:
+        """The session that runs a node, and the node's name in it; ``scope/node`` is a node of a scope."""
+        name, _, rest = path.partition("/")
+        return (self, path) if path in self.plan.graph.nodes else self.inner[name].within(rest)
+
+    def ticks_run(self, name: str) -> int:
+        """On how many ticks a node's operation has run since the session began."""
+        ref: Ref = ("node", name)
+        return self._clockwork.ran[ref] if ref in self.plan.timed else self._ran
 
     def _allocate(self) -> None:
         plan, rows = self.plan, self.block * self.batch
@@ -86,6 +130,8 @@ class Session:
             if node is not None and not isinstance(node, Output):
                 # What a neuron sends, its kernel counts as spikes.
                 counts["events_out"] = counts["spikes"] if "spikes" in counts else np.zeros(self.batch, np.int64)
+                if self._dropped or ref[1] in plan.dropping:
+                    counts["ticks_run"] = np.zeros(self.batch, np.int64)
                 self._columns[ref[1]] = counts
             states = len(node.program.states) if isinstance(node, Neuron) else 0
             kept = np.zeros((states, rows if self._record else 0, operation.static.size), operation.dtype)
@@ -125,41 +171,78 @@ class Session:
         """
         self.reset()
         self._now.sample = first_sample
+        self._ran = 0
+        self._clockwork.ran.clear()
+        for inner in self.inner.values():
+            inner.begin(first_sample)
         return self
 
-    def step(self, values: Any) -> dict[str, NDArray[Any]]:
-        """Run one tick.
+    @overload
+    def step(self, values: EventStream) -> dict[str, EventStream]: ...
+
+    @overload
+    def step(self, values: list[EventStream]) -> dict[str, list[EventStream]]: ...
+
+    @overload
+    def step(self, values: Any) -> dict[str, Any]: ...
+
+    def step(self, values: Any) -> Any:
+        """Run one tick on dense values, or all ticks of event streams; goes on from the present state.
+
+        A stream holds at most one event per address and tick: what becomes of several is settled before, by the policy
+        that binned it. ``binary`` makes them one event, ``count`` adds them up, ``first`` keeps a pixel's first one.
 
         Arguments:
-            values: ``[N, *shape]`` of the one Input, or Input name → values.
+            values: ``[N, *shape]`` of the one Input, for one tick; or its EventStream (of one sample), or a list of one
+                stream for every sample, of any number of ticks; for several Inputs a dict of them by name.
 
         Returns:
             Output name → ``[N, *shape]``; in integer arithmetic the real numbers (float64) that the integers stand for.
+            For streams, Output name → EventStream, or a list of one for every sample: all that reached the Output, with
+            the dt that entered; binary outputs without values, counts as int32, analog ones as float32, rounded to it
+            in wider arithmetic.
 
         Raises:
             InputError: values that their Input does not allow, or in integer arithmetic an overflow where a format
-                declares it an error. The session's state is then what it was before.
+                declares it an error. The session's state is then what it was before; of streams no tick has run.
+            EventsError: streams of another shape or dt; an analog output that is not finite in float32, whose ticks
+                have run.
+            StateError: something else than bad input broke off an earlier tick in the middle.
         """
+        given = by_name(self.plan.graph, values)
+        if any(is_stream(value) for value in given.values()):
+            return streams.step(self, given)
         feeds = {}
-        for name, value in by_name(self.plan.graph, values).items():
+        for name, value in given.items():
             node = self.plan.graph.nodes[name]
             assert isinstance(node, Input)
             feeds[name] = Feed.of_tick(name, node, value, self.tick)
-        self._run(self._checked(feeds, 0, 1), 1)
+        self._run(self.check(feeds, 0, 1), 1)
         return {name: self.output(name)[0] for name in self.plan.graph.outputs}
 
-    def blocks(self, feeds: Mapping[str, Feed], ticks: int) -> Iterator[tuple[int, int]]:
-        """Run sequences block by block; yields the first and the last tick (not included) of each that has run.
+    def blocks(self, feeds: Mapping[str, Feed], ticks: int, start: int = 0) -> Iterator[tuple[int, int]]:
+        """Run sequences, from one tick to another (not included), block by block.
+
+        Yields:
+            The first and the last tick (not included) of each block that has run.
 
         Raises:
-            InputError: as of :meth:`step`; blocks before the one at fault have run then.
+            InputError: as of :meth:`step`; blocks before the one at fault have run then, if it is a dense one's.
         """
-        for first in range(0, ticks, self.block):
+        for first in range(start, ticks, self.block):
             last = min(first + self.block, ticks)
-            self._run(self._checked(feeds, first, last), last - first)
+            self._run(self.check(feeds, first, last), last - first)
             yield first, last
 
-    def _checked(self, feeds: Mapping[str, Feed], first: int, last: int) -> dict[str, Fill]:
+    def check(self, feeds: Mapping[str, Feed], first: int, last: int) -> dict[str, Fill]:
+        """Check some ticks of sequences, the first of which would be the next one to run.
+
+        Returns:
+            Input → what puts them into its buffer.
+
+        Raises:
+            InputError: as of :meth:`step`.
+        """
         fills = {}
         for name, feed in feeds.items():
             if feed.batch != self.batch:
@@ -169,7 +252,9 @@ class Session:
 
     def _run(self, fills: Mapping[str, Fill], ticks: int) -> None:
         """Run a block, or leave everything as it was."""
-        kept = (self.state(), self._copied_counts()) if self.plan.has_overflow_errors else None
+        if self._torn:
+            raise StateError(f"a block from tick {self.tick} on was broken off; reset the session, or restore a state")
+        moment, self._torn = self.moment(), True
         self._listed = set()
         for name, fill in fills.items():
             if fill(self._work(("node", name), ticks).out):
@@ -177,22 +262,79 @@ class Session:
         try:
             self._go(ticks)
         except InputError:
-            if kept is not None:
-                self._put(kept[0])
-                for name, columns in kept[1].items():
-                    for column, count in columns.items():
-                        self._columns[name][column][...] = count
-            for buffer in self._buffers.values():
-                buffer.clear()
+            self.rewind(moment)
             raise
+        self._torn = False
         self._ticks = ticks
         self._now.tick += ticks
+        self._ran += ticks
+
+    def rows(self, values: Mapping[str, Array], ticks: int) -> Iterator[int]:
+        """Run ticks on values that are there already: Input → ``[ticks * N, size]``.
+
+        Yields:
+            The length of every block that has run.
+        """
+        for first in range(0, ticks, self.block):
+            last = min(first + self.block, ticks)
+            span = slice(first * self.batch, last * self.batch)
+            self._run({name: _filling(array[span]) for name, array in values.items()}, last - first)
+            yield last - first
+
+    def records(self) -> Records:
+        """What neurons did in the last block, ``[K, N, *shape]``; those in scopes have a row for every step."""
+        found: Records = {}
+        for name, node in self.plan.graph.nodes.items():
+            if isinstance(node, Neuron):
+                found["spikes", name, ""] = self.emitted(name)
+                if self._record:
+                    found["currents", name, ""] = self.currents(name)
+                    found |= {("states", name, key): v for key, v in self.neuron_states(name).items()}
+        for scope, each in self._clockwork.records.items():
+            for (what, path, key), array in each.items():
+                block = array[: self._ticks]
+                found[what, f"{scope}/{path}", key] = block.reshape(-1, *block.shape[2:])
+        return found
+
+    def moment(self) -> Moment | None:
+        """Where the session stands: state, counts, tick. None where no tick of its plan can fail half way."""
+        if not self.plan.has_overflow_errors:
+            return None
+        return self.state(), self._copied_counts(), self.tick
+
+    def rewind(self, moment: Moment | None) -> None:
+        """Go back to a moment, if it was kept."""
+        if moment is None:
+            return
+        state, counts, self._now.tick = moment
+        self._put(state)
+        for count, before in counts:
+            count[...] = before
+
+    def lists_events(self, ref: Ref) -> bool:
+        """Whether a step's non-zero values are listed in its buffer."""
+        return ref in self._scan or ref in self._listed or self.plan.steps[ref].operation.finds_events
+
+    def last_block(self, ref: Ref) -> Buffer:
+        """What a step gave in the last block, one row per tick and sample."""
+        return self._buffers[ref].rows(0, self._ticks * self.batch)
+
+    def _mend(self) -> None:
+        """Forget what a block left that was broken off: there is a state to go on from."""
+        for buffer in self._buffers.values() if self._torn else ():
+            buffer.clear()
+        self._torn = False
+        for inner in self.inner.values():
+            inner._mend()
 
     def _go(self, ticks: int) -> None:
         steps = self.plan.steps
         for stage in self.plan.stages:
             if not stage.loop:
                 for ref in stage.run:
+                    if ref in self.plan.timed:
+                        self._clockwork.block(ref, ticks)
+                        continue
                     work = self._work(ref, ticks)
                     steps[ref].operation.run(work)
                     self._finish(ref, work)
@@ -208,8 +350,12 @@ class Session:
             for ref in self._counted:
                 found = self._work(ref, ticks).out.found
                 self._columns[ref[1]]["events_out"] += found.reshape(ticks, self.batch).sum(axis=0)
+            self._clockwork.count(ticks)
 
     def _part_of_tick(self, ref: Ref, t: int, part: str) -> None:
+        if ref in self.plan.timed:
+            self._clockwork.tick(ref, t, part)
+            return
         operation, work = self.plan.steps[ref].operation, self._one(ref, t)
         if not isinstance(operation, Latch):
             operation.run(work)
@@ -243,8 +389,8 @@ class Session:
         """What entered a neuron in the last block, ``[K, N, *shape]``."""
         node = self.plan.graph.nodes[name]
         assert isinstance(node, Neuron)
-        array = self._works["node", name].ports[0].value[: self._ticks * self.batch]
-        return self._block_of(self._operation(name).outward("", array), node.shape)
+        array = self._operation(name).current(self._works["node", name])
+        return self._block_of(array[: self._ticks * self.batch], node.shape)
 
     def neuron_states(self, name: str) -> dict[str, NDArray[Any]]:
         """A population's recorded states after every tick of the last block, ``[K, N, *shape]`` each."""
@@ -268,6 +414,18 @@ class Session:
         form = self._operation(name).static.format
         return value.copy() if form is None else np.ldexp(value.astype(np.float64), -form.frac)
 
+    def put_output(self, name: str, out: NDArray[Any], ticks: slice, samples: slice) -> None:
+        """Put what reached an Output in the last block into a recording ``[T, N, *shape]`` that still holds zeros."""
+        ref = origin(self.plan.steps, ("node", name))
+        sparse = self.plan.signals[name].kind != "analog" and self.plan.arithmetic != "integer"
+        if not sparse or ("node", name) in self.plan.timed or ref in self.plan.timed or not self.lists_events(ref):
+            out[ticks, samples] = self.output(name)
+            return
+        last = self.last_block(ref)
+        flat = out.reshape(*out.shape[:2], -1)
+        scatter = cache.load("scatter", out.dtype.name)
+        scatter(last.value, last.index, last.found, flat, ticks.start, samples.start, self.batch)
+
     def _operation(self, name: str) -> Operation:
         return self.plan.steps["node", name].operation
 
@@ -281,7 +439,33 @@ class Session:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The state as a value: ``node/variable`` → ``[N, ...]``, copies."""
-        return {f"{ref[1]}/{key}": v for ref in self._works for key, v in self._exported(*ref).items()}
+        found = {f"{ref[1]}/{key}": v for ref in self._works for key, v in self._exported(*ref).items()}
+        for name in self._carried:
+            found |= {f"{name}/{key}": value for key, value in self.inner[name].state().items()}
+        return found
+
+    @property
+    def _carried(self) -> list[str]:
+        """Scopes whose state goes from tick to tick."""
+        return [name for name, operation in self.plan.inner.items() if operation.node.state == "carry"]
+
+    def arrays(self) -> Iterator[Array]:
+        """Everything that belongs to samples: states and counts, those of scopes among them; not copies."""
+        for work in self._works.values():
+            yield from work.state.values()
+            yield from work.counts.values()
+        for inner in self.inner.values():
+            yield from inner.arrays()
+
+    def refresh(self, mask: NDArray[np.bool_] | None = None) -> None:
+        """Bring the state of samples (None: of all) back to the fresh one; counts go on."""
+        chosen: Any = slice(None) if mask is None else mask
+        for ref, work in self._works.items():
+            fresh = self.plan.steps[ref].operation.allocate(1)
+            for key, array in work.state.items():
+                array[chosen] = fresh[key]
+        for inner in self.inner.values():
+            inner.refresh(mask)
 
     def restore(self, state: Mapping[str, ArrayLike]) -> None:
         """Put a state back that :meth:`state` of a session of this graph, batch and arithmetic gave.
@@ -310,11 +494,27 @@ class Session:
                 they must lie on it.
 
         Raises:
-            GraphError: a name that is no synapse, another shape, values off the grid; nothing is changed then.
+            GraphError: a name that is no synapse, another shape, values off the grid, or sums that the grid no longer
+                holds exactly; nothing is changed then.
+            UnsupportedNode: in integer arithmetic, weights or sums that leave their formats; nothing is changed then.
         """
-        self.plan = compile_graph(replaced(self.plan.graph, weights), self.plan.arithmetic)
+        self._take_up(compile_graph(replaced(self.plan.graph, weights), self.plan.arithmetic))
+
+    def _take_up(self, plan: Plan) -> None:
+        """Go on with another plan of the same nodes, whose weights may differ."""
         for ref, work in self._works.items():
-            work.scratch = self.plan.steps[ref].operation.scratch()
+            self.plan.steps[ref].operation.settle(work)
+        books = {name: self._book(name, columns) for name, columns in self._columns.items()}
+        self.plan, self._earlier = plan, {}
+        for name, columns in self._columns.items():
+            now = self._book(name, columns)
+            lacking = {key: value - now[key] for key, value in books[name].items()}
+            self._earlier[name] = {key: value for key, value in lacking.items() if value.any()}
+        for ref, work in self._works.items():
+            work.scratch = plan.steps[ref].operation.scratch()
+            plan.steps[ref].operation.restored(work)
+        for name, inner in self.inner.items():
+            inner._take_up(plan.inner[name].plan)
         self._parts.clear()
         self._single.clear()
 
@@ -330,25 +530,40 @@ class Session:
         chosen = np.ones(self.batch, np.bool_) if mask is None else np.asarray(mask)
         if chosen.shape != (self.batch,) or chosen.dtype != np.bool_:
             raise StateError(f"the mask is {chosen.dtype}{list(chosen.shape)}, expected bool[{self.batch}]")
-        for ref, work in self._works.items():
-            fresh = self.plan.steps[ref].operation.allocate(1)
-            for key, array in work.state.items():
-                array[chosen] = fresh[key]
-        for columns in self._columns.values():
+        self.refresh(chosen)
+        for columns in (*self._columns.values(), *self._earlier.values()):
             for count in columns.values():
                 count[chosen] = 0
+        for inner in self.inner.values():
+            inner.reset(mask)
         if mask is None:
             self._now.tick = 0
+            self._mend()
 
     def _put(self, arrays: Mapping[str, Array]) -> None:
+        self._mend()
         for ref, work in self._works.items():
             operation = self.plan.steps[ref].operation
             for key in operation.fresh:
                 work.state[key][...] = operation.inward(key, arrays[f"{ref[1]}/{key}"])
             operation.restored(work)
+        for name in self._carried:
+            mine = {key.removeprefix(f"{name}/"): v for key, v in arrays.items() if key.startswith(f"{name}/")}
+            self.inner[name]._put(mine)
 
-    def _copied_counts(self) -> dict[str, dict[str, NDArray[np.int64]]]:
-        return {name: {k: v.copy() for k, v in columns.items()} for name, columns in self._columns.items()}
+    def _copied_counts(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Every count with a copy of it, those of scopes among them."""
+        mine = [(count, count.copy()) for columns in self._columns.values() for count in columns.values()]
+        return mine + [pair for inner in self.inner.values() for pair in inner._copied_counts()]
+
+
+def _filling(rows: Array) -> Fill:
+    def fill(buffer: Buffer) -> bool:
+        np.copyto(buffer.value, rows)
+        cache.load("scan", rows.dtype.name)(buffer.value, buffer.index, buffer.found)
+        return True
+
+    return fill
 
 
 def open(graph: Graph, batch: int = 1, *, arithmetic: Number = "float32", counts: bool = True) -> Session:

@@ -77,15 +77,12 @@ class Rule:
             margin = np.expm1(4 * roundoff * ticks)
             lift = gain * shrinks / (1 - shrinks) * (1 + 1e-6)
         known = (shrinks < 1) & (margin < 0.25) & (np.abs(gain) < 2.0**100)
-        margin = np.where(beta_syn == 0, 2.0**-16, np.where(known, margin + 2.0**-16, 0.25))
+        margin = np.where(known, margin + 2.0**-16, 0.25)
         # Infinity times a current above 0 is infinity; times 0 it is NaN, which the comparison takes for no lift.
-        lift = np.where(known | (beta_syn == 0), lift, np.copysign(np.inf, gain))
-        lift = np.where(gain == 0, 0.0, lift)
-        one_up = {"lift": lift.astype(number), "margin": (1 + margin).astype(number)}
-        return {
-            "lift": np.nextafter(one_up["lift"], np.copysign(np.inf, one_up["lift"]).astype(number)),
-            "margin": np.nextafter(one_up["margin"], np.asarray(np.inf, number)),
-        }
+        lift = np.where(gain == 0, 0.0, np.where(known, lift, np.copysign(np.inf, gain)))
+        rounded, factor = lift.astype(number), (1 + margin).astype(number)
+        away = np.copysign(np.inf, lift).astype(number)
+        return {"lift": np.nextafter(rounded, away), "margin": np.nextafter(factor, np.asarray(np.inf, number))}
 
     def lines(self, names: Mapping[str, str], number: str) -> list[str]:
         """Source lines that set ``asleep`` from the states after a tick; ``zero`` is a global of the module.

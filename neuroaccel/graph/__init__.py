@@ -41,7 +41,7 @@ from neuroaccel.graph.nodes import (
     Window,
 )
 from neuroaccel.graph.signal import Signal
-from neuroaccel.graph.trace import Trace
+from neuroaccel.graph.trace import Trace, Traced, traced
 
 __all__ = [
     "Add",
@@ -77,6 +77,7 @@ __all__ = [
     "Synapse",
     "Table",
     "Trace",
+    "Traced",
     "ValueGrid",
     "WeightGrid",
     "Window",
@@ -85,5 +86,6 @@ __all__ = [
     "load_graph",
     "save_graph",
     "sha256",
+    "traced",
     "write_atomic",
 ]

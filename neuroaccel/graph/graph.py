@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from neuroaccel.errors import GraphError
-from neuroaccel.graph.nodes import LATE_PORTS, Delay, Dendrite, Input, Node, Output, Synapse
+from neuroaccel.graph.nodes import LATE_PORTS, Delay, Dendrite, Input, Keep, Node, Output, Synapse, Window
 
 LATCHES = (Delay, Synapse, Dendrite)
 
@@ -87,10 +87,19 @@ class Graph:
     def order(self) -> tuple[str, ...]:
         """Nodes in the order of one tick, sources first; edges that do not wait are left out, ties go by position.
 
+        A Window or Keep comes before everything that runs on its clock.
+
         Raises:
             GraphError: a cycle that neither a recurrent edge nor a node that latches opens.
         """
-        return execution_order(self.nodes, self.edges, self.latches)
+        order = execution_order(self.nodes, self.edges, self.latches)
+        makers = [name for name in order if isinstance(self.nodes[name], (Keep, Window))]
+        if not makers:
+            return order
+        from neuroaccel.graph.clocks import node_clocks, waits
+
+        late = waits(order, node_clocks(self, order), makers)
+        return execution_order(self.nodes, (*self.edges, *late), self.latches)
 
     def validate(self) -> Graph:
         """Check names, ports, shapes, kinds, cycles and values; returns the graph itself.

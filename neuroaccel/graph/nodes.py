@@ -299,14 +299,20 @@ class Softmax(Node):
 
 @dataclass(frozen=True, eq=False)
 class Memory(Node):
-    """The last ``capacity`` values, oldest first, zero where there were none: [..] → [capacity, ..]."""
+    """The last ``capacity`` values, this tick's the last of them, zero where there were none: [..] → [capacity, ..]."""
 
     capacity: int
 
 
 @dataclass(frozen=True, eq=False)
 class Window(Node):
-    """Turns ticks into one: [..] → [width, ..], once every ``stride`` ticks."""
+    """Turns ticks into one: [..] → [width, ..], oldest first, once every ``stride`` ticks.
+
+    It and what stands behind it runs at its tick width − 1 for the first time and then every ``stride``. At the other
+    ticks these nodes do not run: states stand, and they give 0, but for a Readout and what only passes it on (Output,
+    Probe, Flatten, Reshape, Select, Add), which give its running value (0 before its first tick). So everything keeps
+    one row per tick of the graph, whatever its clock.
+    """
 
     width: int
     stride: int
@@ -314,7 +320,14 @@ class Window(Node):
 
 @dataclass(frozen=True, eq=False)
 class Keep(Node):
-    """Drops the ticks at which ``mask`` is 0, per sample, and passes on the gap to the neurons behind it."""
+    """Drops the ticks at which ``mask`` is 0, per sample, and passes on the gap to the neurons behind it.
+
+    At a dropped tick nothing behind it runs and everything gives 0, or a Readout's running value, as with a Window.
+    Delays, Memories, Windows, recurrent edges and pipelined synapses behind it count the ticks that are kept. Neurons
+    alone know of the others: over a gap they make gap − 1 silent steps (i = 0, no bias; a spike in them resets but is
+    not sent) and then the kept one. The gap is in ticks of the graph, or of the last Window before: Keeps in a row add
+    up. A neuron's recorded state at a dropped tick is that after the silent step. A Scope stands still over a gap.
+    """
 
     ports: ClassVar[tuple[str, ...]] = ("in", "mask")
 
@@ -335,7 +348,8 @@ class Scope(Node):
         ticks: inner steps per outer tick.
         input: ``slice`` feeds entry t of the first axis at step t, ``repeat`` feeds the same value each step.
         state: ``carry`` keeps inner state from tick to tick, ``reset`` starts fresh.
-        output: ``all`` stacks the steps, ``last`` or ``sum`` of them.
+        output: ``all`` stacks the steps, ``last`` or ``sum`` of them (added in their order).
+        port_names: the inner graph's Inputs, in their order.
     """
 
     graph: Graph

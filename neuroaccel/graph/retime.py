@@ -72,7 +72,7 @@ def schedule(graph: Graph) -> Schedule:
     if graph.timing == "pipelined":
         return Schedule(zero, zero, {}, kept)
     for name, node in graph.nodes.items():
-        if isinstance(node, (Scope, Window)):
+        if isinstance(node, (Keep, Scope, Window)):
             raise UnsupportedNode(name, WHO, "it has a clock of its own; export the graph inside it by itself")
     own = _own_ticks(graph)
     arrives = _earliest(graph, own)
@@ -183,7 +183,7 @@ def _does_not_wait(node: Node) -> str | None:
     """Why a node changes, or gives something, while only zeros have arrived; None if it does not."""
     if isinstance(node, Readout) and node.how in ("mean_membrane", "max_membrane"):
         return f"{node.how} would count the ticks before its first input; read the values and reduce them outside"
-    if isinstance(node, (Keep, LayerNorm, Softmax)) or (isinstance(node, Table) and _at_zero(node)):
+    if isinstance(node, (LayerNorm, Softmax)) or (isinstance(node, Table) and _at_zero(node)):
         return "it would answer the zeros before its first input; run it outside, on the aligned values"
     if not isinstance(node, Neuron):
         return None

@@ -1,12 +1,24 @@
-"""Fused multi-step neurons generated from programs: numba on the CPU, behind a registered torch operator.
+"""Fused multi-step neurons generated from programs, and products by events: numba on the CPU, behind torch operators.
 
-Importing the room makes neurons use it; :mod:`neuroaccel.network` does.
+Importing the room makes neurons and synapses use it; :mod:`neuroaccel.network` does.
 """
 
+from neuroaccel.kernels.conv import EventConv2d
+from neuroaccel.kernels.norm import BatchNorm
 from neuroaccel.kernels.numba_backend import NumbaBackend
+from neuroaccel.kernels.pool import Pool2d
+from neuroaccel.kernels.sparse_linear import EventLinear
 from neuroaccel.kernels.which import Choice, which
 from neuroaccel.neurons.backend import register
+from neuroaccel.synapses import AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Linear, SumPool2d
+from neuroaccel.synapses.layer_backend import register_layer
 
 register(NumbaBackend())
+register_layer(Linear, EventLinear())
+register_layer(Conv2d, EventConv2d())
+register_layer(BatchNorm1d, BatchNorm())
+register_layer(BatchNorm2d, BatchNorm())
+register_layer(AvgPool2d, Pool2d())
+register_layer(SumPool2d, Pool2d())
 
-__all__ = ["Choice", "NumbaBackend", "which"]
+__all__ = ["Choice", "EventLinear", "NumbaBackend", "which"]

@@ -125,13 +125,26 @@ def spread(work: Work, neurons: int, steps: int) -> None:
         BaseException: what a part raised, once all have ended.
     """
     threads = threads_for(neurons, steps)
-    # A second caller meanwhile works alone: the processors are busy anyway.
-    if threads == 1 or not _BUSY.acquire(blocking=False):
+    if threads == 1:
         work(0, neurons)
+    else:
+        share(work, parts(neurons, threads), threads)
+
+
+def share(work: Work, ranges: list[tuple[int, int]], threads: int) -> None:
+    """Run ``work(*range)`` for every range, each once, on so many threads or fewer.
+
+    Raises:
+        BaseException: what a part raised, once all have ended.
+    """
+    # A second caller meanwhile works alone: the processors are busy anyway.
+    if threads == 1 or len(ranges) < 2 or not _BUSY.acquire(blocking=False):
+        for part in ranges:
+            work(*part)
         return
     try:
-        job = _Job(work, parts(neurons, threads))
-        _call(job, threads - 1)
+        job = _Job(work, ranges)
+        _call(job, min(threads, len(ranges)) - 1)
         job.help()
         job.wait()
     finally:

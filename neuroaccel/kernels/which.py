@@ -1,4 +1,4 @@
-"""Which implementation runs each neuron layer of a network, and why."""
+"""Which implementation runs each layer of a network, and why."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from neuroaccel.neurons import Neuron
 from neuroaccel.neurons.backend import REFERENCE, choose
+from neuroaccel.synapses import OverTime
+from neuroaccel.synapses.layer_backend import choose_layer
+
+KINDS = (Neuron, OverTime)
 
 
 @dataclass(frozen=True)
@@ -27,20 +31,43 @@ class Choice:
 
 @contextmanager
 def _listening(net: nn.Module, found: dict[str, Choice]) -> Iterator[None]:
+    def neuron(layer: Neuron, x: Tensor) -> Choice:
+        backend, reason = choose(layer.spec, x.to(layer.dtype), layer.values())
+        return Choice(REFERENCE if backend is None else backend.name, reason)
+
+    def stateless(layer: OverTime, x: Tensor) -> Choice:
+        backend, reason = choose_layer(layer, x)
+        return (
+            Choice(REFERENCE, reason) if backend is None else Choice(backend.name, reason or backend.reason(layer, x))
+        )
+
     def listener(name: str) -> Any:
-        def hear(layer: Neuron, args: tuple[Any, ...]) -> None:
-            x = args[0].to(layer.dtype)
-            backend, reason = choose(layer.spec, x, layer.values())
-            found.setdefault(name, Choice(REFERENCE if backend is None else backend.name, reason))
+        def hear(layer: Neuron | OverTime, args: tuple[Any, ...]) -> None:
+            found.setdefault(name, neuron(layer, args[0]) if isinstance(layer, Neuron) else stateless(layer, args[0]))
 
         return hear
 
-    hooks = [m.register_forward_pre_hook(listener(n)) for n, m in net.named_modules() if isinstance(m, Neuron)]
+    def step(layer: Neuron, name: str) -> Any:
+        real = layer.step
+
+        def heard(i: Tensor, *args: Any, **options: Any) -> Any:
+            found.setdefault(name, neuron(layer, i.unsqueeze(0)))
+            return real(i, *args, **options)
+
+        return heard
+
+    hooks, layers = [], {n: m for n, m in net.named_modules() if isinstance(m, KINDS)}
+    for name, layer in layers.items():
+        hooks.append(layer.register_forward_pre_hook(listener(name)))
+        if isinstance(layer, Neuron):
+            vars(layer)["step"] = step(layer, name)  # which is no call of a module: no hook hears it
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
+        for layer in layers.values():
+            vars(layer).pop("step", None)
 
 
 def which(net: nn.Module, x: Any) -> dict[str, Choice]:
@@ -51,7 +78,8 @@ def which(net: nn.Module, x: Any) -> dict[str, Choice]:
         x: an input as the network takes it, ``[T, N, ...]``.
 
     Returns:
-        name of the module → its choice; a layer that the network runs tick by tick is the reference's.
+        name of the module → its choice, for neurons and the stateless layers of :mod:`neuroaccel.synapses`, as first
+        called; a synapse's choice is that for the share of zeros in this x.
 
     Raises:
         InputError: ``NEUROACCEL_KERNELS`` forces an implementation that does not exist or cannot run a layer.
@@ -62,7 +90,7 @@ def which(net: nn.Module, x: Any) -> dict[str, Choice]:
     >>> print(which(LIF(), torch.ones(5, 1, 3))[""])
     numba (a whole sequence in float32 on the CPU)
     >>> print(which(LIF(), torch.ones(1, 1, 3))[""])
-    torch (numba: one tick is no sequence)
+    torch (numba: one tick of 3 neurons, it pays from 16384 on)
     """
     found: dict[str, Choice] = {}
     modes = {m: m.training for m in net.modules()}
@@ -73,5 +101,5 @@ def which(net: nn.Module, x: Any) -> dict[str, Choice]:
     finally:
         for module, mode in modes.items():
             module.training = mode
-    alone = Choice(REFERENCE, "it runs tick by tick, as in a loop of layers, or not at all")
-    return {n: found.get(n, alone) for n, m in net.named_modules() if isinstance(m, Neuron)}
+    alone = Choice(REFERENCE, "the network does not run it")
+    return {n: found.get(n, alone) for n, m in net.named_modules() if isinstance(m, KINDS)}

@@ -16,9 +16,10 @@ Counts = NDArray[np.int64]
 Observed = Mapping[str, Mapping[str, Counts]]
 
 _KNOWN = frozenset(
-    {"products", "interactions", "updates_driven", "spikes", "events_out", "learning_updates", "nominal"}
+    {"products", "interactions", "updates_driven", "spikes", "events_out", "learning_updates", "nominal", "ticks_run"}
     | (set(FATES) - {"executed"})
 )
+_GIVEN = frozenset({"nominal", "ticks_run"})  # where they are missing they follow from the graph
 
 
 def assemble(graph: Graph, observed: Observed, *, ticks: int) -> Book:
@@ -28,7 +29,8 @@ def assemble(graph: Graph, observed: Observed, *, ticks: int) -> Book:
         graph: the lowered graph that ran.
         observed: node → raw column → int64 ``[N]``. Synapses: ``products`` (living products of inputs that are not 0),
             ``interactions`` (a dendrite's y·z), ``zero_input``, ``pruned`` and further fates; neurons:
-            ``updates_driven``, ``spikes``; every node: ``events_out``; ``nominal`` where it was counted, not derived.
+            ``updates_driven``, ``spikes``; every node: ``events_out``; nodes of which a Keep drops ticks:
+            ``ticks_run``, those that are left; ``nominal`` (of the ticks run) where it was counted, not derived.
         ticks: T of the input.
 
     Returns:
@@ -49,9 +51,8 @@ def assemble(graph: Graph, observed: Observed, *, ticks: int) -> Book:
         raw = observed.get(name, {})
         if odd := set(raw) - _KNOWN:
             raise InputError(f"ledger: node '{name}' has unknown raw columns {sorted(odd)}")
-        full = {k: np.asarray(raw.get(k, np.zeros(samples)), dtype=np.int64) for k in _KNOWN - {"nominal"}}
-        if "nominal" in raw:
-            full["nominal"] = np.asarray(raw["nominal"], dtype=np.int64)
+        full = {k: np.asarray(raw.get(k, np.zeros(samples)), dtype=np.int64) for k in _KNOWN - _GIVEN}
+        full |= {k: np.asarray(raw[k], dtype=np.int64) for k in _GIVEN & set(raw)}
         columns[name] = _columns(f, full, clock[name], samples)
     return Book(ticks, known, columns, graph.dt)
 
@@ -59,6 +60,9 @@ def assemble(graph: Graph, observed: Observed, *, ticks: int) -> Book:
 def _columns(f: NodeFacts, raw: dict[str, Counts], ticks: int, samples: int) -> dict[str, Counts]:
     zero = np.zeros(samples, np.int64)
     products, interactions = raw["products"], raw["interactions"]
+    run = raw.get("ticks_run", zero + ticks)
+    # A tick that is removed takes all its products with it, whatever else would have become of them.
+    dropped = f.nominal_per_tick * (ticks - run)
     # The two rules that need more than the node's own kind: what is an event, and which products are events.
     events = raw["events_out"] if f.emits != "analog" and "event_bytes" in f.columns else zero
     measured = {
@@ -70,11 +74,11 @@ def _columns(f: NodeFacts, raw: dict[str, Counts], ticks: int, samples: int) -> 
         "spikes": raw["spikes"] if "spikes" in f.columns else zero,
         "graded_bits": events * f.emits_maximum.bit_length() if "graded_bits" in f.columns else zero,
         "learning_updates": raw["learning_updates"],
-        "adc_conversions": np.full(samples, f.adc_per_tick * ticks, np.int64),
+        "adc_conversions": f.adc_per_tick * run,
         "weight_bytes": -(-products * f.weight_bits // 8) if f.weights else zero,
         "state_bytes": -(-raw["updates_driven"] * 2 * f.states * f.state_bits // 8),
         "event_bytes": events * (1 + f.consumers) * ADDRESS_BYTES,
-        "elementwise": np.full(samples, f.elementwise_per_tick * ticks, np.int64),
-        "nominal": raw.get("nominal", np.full(samples, f.nominal_per_tick * ticks, np.int64)),
+        "elementwise": f.elementwise_per_tick * run,
+        "nominal": raw.get("nominal", f.nominal_per_tick * run) + dropped,
     }
-    return measured | {fate: raw[fate] for fate in FATES if fate != "executed"}
+    return measured | {fate: raw[fate] for fate in FATES if fate != "executed"} | {"dropped": raw["dropped"] + dropped}

@@ -17,6 +17,7 @@ from torch import Tensor
 from neuroaccel.errors import InputError, UnsupportedNode
 from neuroaccel.graph import Graph
 from neuroaccel.graph import nodes as n
+from neuroaccel.graph.clocks import Clock, clocks
 from neuroaccel.ledger.assemble import assemble
 from neuroaccel.ledger.book import Book
 from neuroaccel.program import resolve
@@ -44,7 +45,7 @@ def count_from_emissions(
     Raises:
         InputError: emissions or states of a node are missing or have another shape.
         GraphError: a node has no counting rule.
-        UnsupportedNode: a node whose clock depends on its input, or whose weights change.
+        UnsupportedNode: a node whose weights change.
         ImbalanceError: the books do not balance.
     """
     recorded = {name: torch.as_tensor(value) for name, value in emissions.items()}
@@ -57,7 +58,7 @@ def count_from_emissions(
 
 def _per_sample(values: Tensor) -> Counts:
     """Sum of ``[T, N, ...]`` over everything but N, as int64."""
-    flat = values.reshape(*values.shape[:2], -1)
+    flat = values.flatten(2) if values.dim() > 2 else values.unsqueeze(2)
     if flat.dtype.is_floating_point:
         flat = flat.round()
     counts: Counts = flat.to(torch.int64).sum(dim=(0, 2)).numpy()
@@ -87,57 +88,110 @@ def _apply(node: n.Node, x: Tensor, weight: Tensor) -> Tensor:
 
 
 class _Counter:
-    """Counts of one graph; scopes get a counter of their own."""
+    """Counts of one graph; scopes get a counter of their own.
 
-    def __init__(self, graph: Graph, emissions: Mapping[str, Tensor], states: Mapping[str, Mapping[str, Tensor]]):
-        self.graph, self.emissions, self.states = graph, emissions, states
+    With Windows or Keeps every sample has ticks of its own: it gets a counter to itself, in which a node has rows for
+    the ticks that it runs on. ``dropped`` says that ticks of the whole graph may be missing.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        emissions: Mapping[str, Tensor],
+        states: Mapping[str, Mapping[str, Tensor]],
+        dropped: bool = False,
+    ):
+        self.graph, self.emissions, self.states, self.dropped = graph, emissions, states, dropped
+        self.clock = {name: clock for name, clock in clocks(graph).items()}
+        self.running: dict[Clock, Tensor | None] = {(): None, None: None}
         self._touched: dict[str, Tensor] = {}
         self._biased: dict[str, Tensor] = {}
 
     def raw(self) -> Raw:
+        samples = next((v.shape[1] for v in self.emissions.values()), 1)
+        if any(self.clock.values()) and samples > 1:
+            return _samples([self._one(n).raw() for n in range(samples)])
         out: Raw = {}
         for name in self.graph.order:
             node = self.graph.nodes[name]
-            if isinstance(node, (n.Window, n.Keep)):
-                raise UnsupportedNode(
-                    name, "dense counting", "its clock is not that of the input; count the graph behind it by itself"
-                )
             if isinstance(node, n.Synapse) and node.plastic is not None:
                 raise UnsupportedNode(
                     name, "dense counting", "its weights change while it runs; set Synapse.plastic to None"
                 )
             if isinstance(node, n.Output):
                 continue
+            if isinstance(node, (n.Window, n.Keep)):
+                self._decide(name, node)
             if isinstance(node, n.Scope):
                 out |= self._scope(name, node)
-            if isinstance(node, n.Synapse):
+            runs = len(self.emitted(name)) > 0
+            if isinstance(node, n.Synapse) and runs:
                 out[name] = self._synapse(name, node)
-            elif isinstance(node, n.Dendrite):
+            elif isinstance(node, n.Dendrite) and runs:
                 out[name] = self._dendrite(name, node)
-            elif isinstance(node, n.Attention):
+            elif isinstance(node, n.Attention) and runs:
                 out[name] = self._attention(name, node)
-            elif isinstance(node, n.Neuron):
+            elif isinstance(node, n.Neuron) and runs:
                 out[name] = self._neuron(name, node)
             else:
                 out[name] = {}
             out[name]["events_out"] = _per_sample(self.emitted(name) != 0)
+            if self.dropped or self._drops(name):
+                out[name]["ticks_run"] = np.full(samples, len(self.emitted(name)), np.int64)
+                if not runs:
+                    out[name]["nominal"] = np.zeros(samples, np.int64)
         return out
 
+    def _one(self, sample: int) -> _Counter:
+        part = slice(sample, sample + 1)
+        states = {k: {s: v[:, part] for s, v in each.items()} for k, each in self.states.items()}
+        return _Counter(self.graph, {k: v[:, part] for k, v in self.emissions.items()}, states, self.dropped)
+
+    def _drops(self, name: str) -> bool:
+        return any(part[0] == "keep" for part in self.clock[name] or ())
+
+    def _entering(self, name: str, port: str = "in") -> Clock:
+        """The clock of what enters a port."""
+        found = [self.clock[e.source] for e in self.graph.into(name, port)]
+        return next((clock for clock in found if clock is not None), None)
+
+    def _decide(self, name: str, node: n.Window | n.Keep) -> None:
+        """On which ticks of the graph a clock runs, from what the mask was or how many ticks a window has seen."""
+        before = self.running[self._entering(name)]
+        on = before if before is not None else torch.ones(len(self.emissions[name]), dtype=torch.bool)
+        if isinstance(node, n.Keep):
+            on = on.clone()
+            on[on.clone()] = self.arrived(name, "mask").flatten() != 0
+        else:
+            seen = torch.cumsum(on, 0)
+            on = on & (seen >= node.width) & ((seen - node.width) % node.stride == 0)
+        self.running[self.clock[name]] = on
+
+    def _rows(self, clock: Clock, values: Tensor) -> Tensor:
+        """Those of the values of all ticks of the graph at which a clock runs."""
+        on = self.running[clock]
+        return values if on is None else values[on]
+
     def emitted(self, name: str) -> Tensor:
-        """What a node emitted; ``InputError`` if nobody recorded it."""
+        """What a node emitted at the ticks that it ran on; ``InputError`` if nobody recorded it."""
         node = self.graph.nodes[name]
         if isinstance(node, n.Output) and name not in self.emissions:
             return self.arrived(name)
         if name not in self.emissions:
             raise InputError(f"ledger: no emissions of {node.kind} '{name}' were recorded")
-        return self.emissions[name]
+        return self._rows(self.clock[name], self.emissions[name])
+
+    def _brought(self, name: str, port: str, what: Callable[[str], Tensor]) -> list[Tensor]:
+        """What the edges into a port bring, on the rows of what enters it; a constant is there at every tick."""
+        found, clock = [], self._entering(name, port)
+        for e in self.graph.into(name, port):
+            value = _later(what(e.source)) if e.recurrent else what(e.source)
+            found.append(self._rows(clock, value) if self.clock[e.source] is None else value)
+        return found
 
     def arrived(self, name: str, port: str = "in") -> Tensor:
         """What reached a port at every tick: edges add up in the order of their names."""
-        values = [
-            _later(self.emitted(e.source)) if e.recurrent else self.emitted(e.source)
-            for e in self.graph.into(name, port)
-        ]
+        values = self._brought(name, port, self.emitted)
         total = values[0]
         for v in values[1:]:
             total = total + v
@@ -221,14 +275,11 @@ class _Counter:
         start = torch.empty_like(after)
         start[1:] = after[:-1]
         start[0] = torch.as_tensor(values[fresh] if isinstance(fresh, str) else fresh).to(after.dtype)
-        return start
+        return self._rows(self.clock[name], start)
 
     def touched_at(self, name: str, port: str = "in") -> Tensor:
         """Which elements of a port a living event reaches at every tick."""
-        masks = [
-            _later(self.touched(e.source)) if e.recurrent else self.touched(e.source)
-            for e in self.graph.into(name, port)
-        ]
+        masks = self._brought(name, port, self.touched)
         total = masks[0]
         for m in masks[1:]:
             total = total | m
@@ -245,6 +296,10 @@ class _Counter:
             self._dendrite(name, node)
         elif isinstance(node, (n.Add, n.Probe, n.Output)):
             self._touched[name] = self.touched_at(name)
+        elif isinstance(node, n.Keep):
+            before, now = self._entering(name), self.running[self.clock[name]]
+            assert now is not None
+            self._touched[name] = self.touched_at(name)[self._rows(before, now)]
         elif isinstance(node, n.Multiply):
             self._touched[name] = self.touched_at(name) & self.touched_at(name, "gate")
         elif isinstance(node, n.Delay):
@@ -272,7 +327,7 @@ class _Counter:
             found = _bias(node, self.emitted(name).shape[2:])
         elif isinstance(node, n.Multiply):
             found = self.biased_at(name) | self.biased_at(name, "gate")
-        elif isinstance(node, (n.Add, n.Probe, n.Output, n.Delay)):
+        elif isinstance(node, (n.Add, n.Probe, n.Output, n.Delay, n.Keep)):
             found = self.biased_at(name)
         elif rule := _MOVES.get(type(node)):
             found = rule(node, self.biased_at(name))
@@ -283,24 +338,48 @@ class _Counter:
 
     def _scope(self, name: str, node: n.Scope) -> Raw:
         """Counts of the inner nodes. With fresh state per outer tick, outer ticks are so many more samples."""
-        head = f"{name}/"
-        inner = {k.removeprefix(head): v for k, v in self.emissions.items() if k.startswith(head)}
-        states = {k.removeprefix(head): dict(v) for k, v in self.states.items() if k.startswith(head)}
-        if node.state == "carry":
-            counted = _Counter(node.graph, inner, states).raw()
-            return {head + k: v for k, v in counted.items()}
+        head, dropped = f"{name}/", self.dropped or self._drops(name)
+        samples = self.emissions[name].shape[1]
 
         def fold(v: Tensor) -> Tensor:
-            T, N = v.shape[0] // node.ticks, v.shape[1]
-            return v.reshape(T, node.ticks, *v.shape[1:]).transpose(0, 1).reshape(node.ticks, T * N, *v.shape[2:])
+            ticks = len(self.emissions[name])
+            rows = self._rows(self.clock[name], v.reshape(ticks, len(v) // max(ticks, 1), *v.shape[1:]))
+            if node.state == "carry":
+                return rows.flatten(0, 1)
+            return rows.transpose(0, 1).flatten(1, 2)
 
-        counted = _Counter(
-            node.graph,
-            {k: fold(v) for k, v in inner.items()},
-            {k: {s: fold(v) for s, v in each.items()} for k, each in states.items()},
-        ).raw()
-        N = int(next(iter(inner.values())).shape[1])
-        return {head + k: {c: v.reshape(-1, N).sum(axis=0) for c, v in each.items()} for k, each in counted.items()}
+        inner = {k.removeprefix(head): fold(v) for k, v in self.emissions.items() if k.startswith(head)}
+        states = {
+            k.removeprefix(head): {s: fold(v) for s, v in each.items()}
+            for k, each in self.states.items()
+            if k.startswith(head)
+        }
+        counted = _Counter(node.graph, inner, states, dropped)
+        if all(v.numel() == 0 for v in inner.values()):  # the scope has not run
+            columns = ("events_out", "ticks_run", "nominal")
+            return {head + k: dict.fromkeys(columns, np.zeros(samples, np.int64)) for k in _inside(node.graph)}
+        return {
+            head + k: {c: v.reshape(-1, samples).sum(axis=0) for c, v in each.items()}
+            for k, each in counted.raw().items()
+        }
+
+
+def _inside(graph: Graph, prefix: str = "") -> list[str]:
+    """All nodes but Outputs, those of scopes as ``scope/node``."""
+    found = [prefix + name for name, node in graph.nodes.items() if not isinstance(node, n.Output)]
+    for name, node in graph.nodes.items():
+        if isinstance(node, n.Scope):
+            found += _inside(node.graph, f"{prefix}{name}/")
+    return found
+
+
+def _samples(parts: list[Raw]) -> Raw:
+    """Counts of single samples, one behind the other."""
+    columns = {name: {c for part in parts for c in part.get(name, {})} for part in parts for name in part}
+    none = np.zeros(1, np.int64)
+    return {
+        name: {c: np.concatenate([p[name].get(c, none) for p in parts]) for c in of} for name, of in columns.items()
+    }
 
 
 def _bias(node: n.Synapse | n.Dendrite, shape: torch.Size) -> Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,15 +12,17 @@ from torch import Tensor, nn
 
 from neuroaccel.errors import GraphError, NeuroaccelError, StateError
 from neuroaccel.graph import Edge, Graph, Trace
+from neuroaccel.graph.clocks import Clock, spread, standing, waits
 from neuroaccel.graph.graph import execution_order
+from neuroaccel.network.blocks import spans
+from neuroaccel.network.call import FEEDBACK, Part, finished, one
+from neuroaccel.network.clocks import Keep, Window, like, mixed
 from neuroaccel.network.nodes import Held, InputPort, OutputPort, module_of
-from neuroaccel.neurons import Neuron
 from neuroaccel.program.language import INPUT
-from neuroaccel.synapses import Delay, Recurrent, over_time
+from neuroaccel.synapses import Add, Delay, Flatten, Readout, Recurrent, over_time
 from neuroaccel.synapses.over_state import masked_reset
 
 NetworkState = dict[str, Any]
-FEEDBACK = "feedback"
 
 
 class Network(nn.Module):
@@ -65,13 +68,40 @@ class Network(nn.Module):
                 if end not in named:
                     raise GraphError(f"edge '{e.name}': there is no layer '{end}'; layers are {', '.join(named)}")
         for name, module in named.items():
-            if not self._into(name) and not isinstance(module, InputPort) and not hasattr(module, "emits_alone"):
+            if not self.into(name) and not isinstance(module, InputPort) and not hasattr(module, "emits_alone"):
                 raise GraphError(f"layer '{name}': nothing enters it")
-        self.order = execution_order(self.names, self.edges, lambda n: isinstance(self[n], (Delay, Held)))
+        self._set_clocks()
         place = {name: at for at, name in enumerate(self.order)}
-        self._opening = {e.target for e in self.edges if not e.recurrent and place[e.source] >= place[e.target]}
-        self._by_tick = bool(self._opening) or any(e.recurrent for e in self.edges)
+        self.opening = {e.target for e in self.edges if not e.recurrent and place[e.source] >= place[e.target]}
+        self._by_tick = bool(self.opening) or any(e.recurrent for e in self.edges)
         self._shapes: dict[tuple[Any, ...], dict[str, torch.Size]] = {}
+        self.spans = spans(self)
+
+    def _set_clocks(self) -> None:
+        """The order of a tick, and on which clock every layer runs; what makes a clock runs before what is on it."""
+
+        def latches(name: str) -> bool:
+            return isinstance(self[name], (Delay, Held))
+
+        def part(name: str) -> tuple[object, ...]:
+            layer = self[name]
+            if isinstance(layer, Window):
+                return ("window", layer.width, layer.stride)
+            return ("keep",) if isinstance(layer, Keep) else ("input",) if isinstance(layer, InputPort) else ()
+
+        order = execution_order(self.names, self.edges, latches)
+        entering, clock = spread(order, self.edges, part)
+        self.clock_in: dict[str, Clock] = {name: entering[name] or () for name in order}
+        self.clock: dict[str, Clock] = {name: clock[name] or () for name in order}
+        late = waits(order, self.clock, [name for name in order if isinstance(self[name], (Window, Keep))])
+        self.order = execution_order(self.names, (*self.edges, *late), latches) if late else order
+        reads = {name for name in order if isinstance(self[name], Readout)}
+        passes = {
+            name
+            for name in order
+            if isinstance(self[name], (OutputPort, Add, Flatten)) or getattr(self[name], "passes", False)
+        }
+        self.stands = standing(self.order, self.edges, self.clock, reads, passes)
 
     @staticmethod
     def _key(name: str) -> str:
@@ -97,7 +127,8 @@ class Network(nn.Module):
         """
         return cls({name: module_of(graph, name) for name in graph.nodes}, graph.edges)
 
-    def _into(self, name: str, port: str | None = None) -> list[Edge]:
+    def into(self, name: str, port: str | None = None) -> list[Edge]:
+        """Edges that enter a layer (a port of it), in the order of their names."""
         found = [e for e in self.edges if e.target == name and (port is None or e.port == port)]
         return sorted(found, key=lambda e: e.name)
 
@@ -109,14 +140,16 @@ class Network(nn.Module):
             state: from the sequence before; ``None`` is fresh.
 
         Returns:
-            ``[T, N, ...]`` of the output (output name → tensor where there are several), and the state after.
+            ``[T, N, ...]`` of the output (output name → tensor where there are several), and the state after. An
+            output on a slower clock is 0 at ticks at which that does not run, a Readout's its running value.
         """
-        values, state = self._run(x, state, None)
+        values, state = self.run(x, state, None)
         return self._result(values), state
 
-    def step(self, x: Tensor, state: NetworkState | None = None) -> tuple[Any, NetworkState]:
+    def step(self, x: Tensor | Mapping[str, Tensor], state: NetworkState | None = None) -> tuple[Any, NetworkState]:
         """One tick: ``[N, ...]`` in, ``[N, ...]`` out."""
-        y, state = self.forward(x.unsqueeze(0), state)
+        one = {n: v.unsqueeze(0) for n, v in x.items()} if isinstance(x, Mapping) else x.unsqueeze(0)
+        y, state = self.forward(one, state)
         return ({n: v[0] for n, v in y.items()} if isinstance(y, dict) else y[0]), state
 
     def trace(
@@ -129,9 +162,12 @@ class Network(nn.Module):
     def emissions(
         self, x: Tensor | Mapping[str, Tensor], state: NetworkState | None = None
     ) -> tuple[dict[str, Tensor], NetworkState, Trace]:
-        """What every layer emits, ``[T, N, ...]`` by name, the state after, and the trace of :meth:`trace`."""
+        """What every layer emits, ``[T, N, ...]`` by name, the state after, and the trace of :meth:`trace`.
+
+        Layers in a :class:`Scope` are ``scope/layer``, with as many ticks more as it makes steps.
+        """
         history: dict[str, dict[str, Tensor]] = {}
-        values, state = self._run(x, state, history)
+        values, state = self.run(x, state, history)
 
         def numpy(t: Tensor) -> Any:
             return t.detach().cpu().numpy()
@@ -167,86 +203,79 @@ class Network(nn.Module):
             raise GraphError("all inputs need the same number of ticks and samples")
         return given
 
-    def _run(
+    def run(
         self, x: Tensor | Mapping[str, Tensor], state: NetworkState | None, history: dict[str, dict[str, Tensor]] | None
     ) -> tuple[dict[str, Tensor], NetworkState]:
+        """What every layer emits, and the state after; a ``history`` is filled with what neuron layers hold."""
         given = self._feed(x)
-        state = dict(state) if state is not None else {}
-        self._check_batch(given, state)
+        before: NetworkState = dict(state) if state is not None else {}
+        self._check_batch(given, before)
+        state, keep = dict(before), history is not None
         if not self._by_tick:
-            return self._whole(given, state, history), state
-        ticks = next(iter(given.values())).shape[0]
-        feedback = dict(state.get(FEEDBACK) or self._silence(given))
-        series: dict[str, list[Tensor]] = {n: [] for n in self.names}
-        kept: dict[str, list[dict[str, Tensor]]] = {}
-        for t in range(ticks):
-            values: dict[str, Tensor] = {}
-            moment: dict[str, dict[str, Tensor]] | None = None if history is None else {}
-            for name in self.order:
-                layer = self[name]
-                if name in self._opening and isinstance(layer, (Delay, Held)):
-                    values[name] = layer.peek(state.get(name), feedback[name])
-                else:
-                    self._layer(name, {n: v[t : t + 1] for n, v in given.items()}, values, feedback, state, moment)
-            for name in self.order:
-                layer = self[name]
-                if name in self._opening and isinstance(layer, (Delay, Held)):
-                    _, state[name] = layer(self._arriving(name, "in", values, feedback), state.get(name))
-            for name in feedback:
-                feedback[name] = values[name][0]
-            for name in self.names:
-                series[name].append(values[name])
-            for name, h in (moment or {}).items():
-                kept.setdefault(name, []).append(h)
-        state[FEEDBACK] = feedback
-        if history is not None:
-            history.update({n: {k: torch.cat([h[k] for h in hs]) for k in hs[0]} for n, hs in kept.items()})
-        return {n: torch.cat(v) for n, v in series.items()}, state
-
-    def _whole(
-        self, given: Mapping[str, Tensor], state: NetworkState, history: dict[str, dict[str, Tensor]] | None
-    ) -> dict[str, Tensor]:
-        values: dict[str, Tensor] = {}
-        for name in self.order:
-            self._layer(name, given, values, {}, state, history)
-        return values
-
-    def _arriving(self, name: str, port: str, values: Mapping[str, Tensor], feedback: Mapping[str, Tensor]) -> Tensor:
-        total: Tensor | None = None
-        for e in self._into(name, port):
-            value = feedback[e.source].unsqueeze(0) if e.recurrent else values[e.source]
-            total = value if total is None else total + value
-        if total is None:
-            raise GraphError(f"layer '{name}': nothing enters its port '{port}'")
-        return total
-
-    def _layer(
-        self,
-        name: str,
-        given: Mapping[str, Tensor],
-        values: dict[str, Tensor],
-        feedback: Mapping[str, Tensor],
-        state: NetworkState,
-        history: dict[str, dict[str, Tensor]] | None,
-    ) -> None:
-        layer: Any = self[name]
-        if isinstance(layer, InputPort):
-            values[name] = layer(given[name])
-            return
-        if hasattr(layer, "emits_alone"):
-            values[name] = layer.emits_alone(next(iter(given.values())))
-            return
-        x = self._arriving(name, "in", values, feedback)
-        if not getattr(layer, "on_sequences", False):
-            values[name] = over_time(layer, x)
-            return
-        if history is not None and isinstance(layer, (Neuron, Recurrent)):
-            values[name], after, history[name] = layer.trace(x, state.get(name))
+            part = Part(self, given, state, {}, keep)
+            part.whole()
         else:
-            ports = [self._arriving(name, p, values, feedback) for p in getattr(layer, "more_ports", ())]
-            values[name], after = layer(x, *ports, state.get(name))
-        if after is not None:
-            state[name] = after
+            feedback = dict(state.get(FEEDBACK) or self._silence(given))
+            parts = []
+            for t in range(next(iter(given.values())).shape[0]):
+                moment = {n: v[t : t + 1] for n, v in given.items()}
+                parts.append(Part(self, moment, state, feedback, keep))
+                parts[-1].tick()
+            state[FEEDBACK] = feedback
+            part = one(parts)
+        values, histories = finished(part, before)
+        if history is not None:
+            history.update(histories)
+        return values, state
+
+    def mix(self, on: Tensor, new: NetworkState, old: NetworkState) -> NetworkState:
+        """A state with the samples where ``on`` ([N], bool) holds from ``new`` and the others from ``old``."""
+        out: NetworkState = {}
+        for key, value in new.items():
+            if key == FEEDBACK:
+                out[key] = {n: torch.where(like(on, v), v, old[key][n]) for n, v in value.items()}
+            else:
+                out[key] = mixed(self[key], on, value, old.get(key))
+        return out
+
+    def standing(self, path: str, key: str, example: Tensor, state: Mapping[str, Any] | None) -> Tensor:
+        """What a neuron layer's state ``key`` is before anything runs, ``[N, ...]`` for an example ``[1, N, ...]``.
+
+        Arguments:
+            path: the layer's name; ``scope/name`` of one in a Scope.
+            key: the state's name, or that of the current, which is 0.
+            example: gives the shape.
+            state: the network's, ``None`` is fresh.
+        """
+        name, _, rest = path.partition("/")
+        layer: Any = self[name]
+        held = (state or {}).get(name)
+        if rest:
+            found: Tensor = layer.net.standing(rest, key, example, held)
+            return found
+        if key == INPUT:
+            return torch.zeros_like(example[0])
+        if isinstance(layer, Recurrent):
+            layer, held = layer.neuron, None if held is None else held[0]
+        values: dict[str, Tensor] = layer.fresh(example[0]) if held is None else held
+        return values[key]
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Evaluation mode without gradients, undone afterwards."""
+        modes = {m: m.training for m in self.modules()}
+        self.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+
+    def ports(self, name: str) -> tuple[str, ...]:
+        """The ports that a layer reads."""
+        found: tuple[str, ...] = getattr(self[name], "ports", ("in",))
+        return found
 
     def _check_batch(self, given: Mapping[str, Tensor], state: NetworkState) -> None:
         if unknown := sorted({*state} - {FEEDBACK, *self.names}):
@@ -262,15 +291,9 @@ class Network(nn.Module):
     def shapes(self, x: Tensor | Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
         """What every layer emits for such an input, without T and N."""
         given = {n: torch.zeros((1, 1, *v.shape[2:]), device=v.device) for n, v in self._feed(x).items()}
-        modes = {m: m.training for m in self.modules()}
-        self.eval()
         values: dict[str, Tensor] = {}
-        try:
-            with torch.no_grad():
-                self._spread(given, values)
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
+        with self.quiet():
+            self._spread(given, values)
         return {n: tuple(v.shape[2:]) for n, v in values.items()}
 
     def _spread(self, given: Mapping[str, Tensor], values: dict[str, Tensor]) -> None:
@@ -281,36 +304,40 @@ class Network(nn.Module):
                 if name in values:
                     continue
                 layer: Any = self[name]
-                known = [e for e in self._into(name) if e.source in values]
-                if isinstance(layer, InputPort) or hasattr(layer, "emits_alone"):
-                    self._layer(name, given, values, {}, {}, None)
-                elif known and {"in", *getattr(layer, "more_ports", ())} <= {e.port for e in known}:
-                    inputs = {p: values[next(e.source for e in known if e.port == p)] for p in {e.port for e in known}}
-                    values[name] = self._tried(name, inputs)
+                known = {e.port: values[e.source] for e in reversed(self.into(name)) if e.source in values}
+                if isinstance(layer, InputPort):
+                    values[name] = layer(given[name])
+                elif hasattr(layer, "emits_alone"):
+                    values[name] = layer.emits_alone(next(iter(given.values())))
+                elif known and set(self.ports(name)) <= set(known):
+                    values[name] = self._tried(name, [known[port] for port in self.ports(name)])
             if len(values) == before:
                 missing = ", ".join(n for n in self.names if n not in values)
                 raise GraphError(f"no input reaches {missing}")
 
-    def _tried(self, name: str, inputs: Mapping[str, Tensor]) -> Tensor:
+    def _tried(self, name: str, inputs: Sequence[Tensor]) -> Tensor:
         """What a layer makes of one tick; where it does not take it, an error that names the layer and the shape."""
         layer: Any = self[name]
         try:
             if getattr(layer, "on_sequences", False):
-                more = [inputs[p] for p in getattr(layer, "more_ports", ())]
-                y: Tensor = layer(inputs["in"], *more, None)[0]
+                y: Tensor = layer(*inputs, None)[0]
                 return y
-            return over_time(layer, inputs["in"])
+            return over_time(layer, inputs[0])
         except (RuntimeError, ValueError, IndexError) as error:
             if isinstance(error, NeuroaccelError):
                 raise
-            shape = tuple(inputs["in"].shape[2:])
+            shape = tuple(inputs[0].shape[2:])
             raise GraphError(f"layer '{name}' does not take an input of shape {shape}: {error}") from error
 
-    def _silence(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What recurrent edges and opened cycles deliver at the first tick: zeros."""
+    def known_shapes(self, given: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+        """:meth:`shapes`, computed once for inputs of the same shape."""
         key = tuple(sorted((n, tuple(v.shape[2:])) for n, v in given.items()))
         if key not in self._shapes:
             self._shapes[key] = {n: torch.Size(s) for n, s in self.shapes(given).items()}
-        first = next(iter(given.values()))
-        needed = {e.source for e in self.edges if e.recurrent} | self._opening
-        return {n: first.new_zeros((first.shape[1], *self._shapes[key][n])) for n in sorted(needed)}
+        return self._shapes[key]
+
+    def _silence(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What recurrent edges and opened cycles deliver at the first tick: zeros."""
+        shapes, first = self.known_shapes(given), next(iter(given.values()))
+        needed = {e.source for e in self.edges if e.recurrent} | self.opening
+        return {n: first.new_zeros((first.shape[1], *shapes[n])) for n in sorted(needed)}

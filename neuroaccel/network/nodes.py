@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from neuroaccel.errors import UnsupportedNode
 from neuroaccel.graph import Graph
 from neuroaccel.graph import nodes as n
+from neuroaccel.network.clocks import Keep, Memory, Window
+from neuroaccel.network.scope import Scope
 from neuroaccel.neurons import Neuron
 from neuroaccel.program import NeuronSpec
 from neuroaccel.synapses import (
@@ -50,6 +52,7 @@ class OutputPort(nn.Module):
     """A named result."""
 
     on_sequences: ClassVar[bool] = True
+    stateless: ClassVar[bool] = True
 
     def forward(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
         return x, None
@@ -94,14 +97,17 @@ class Constant(nn.Module):
 
 
 class Pointwise(nn.Module):
-    """A stateless function over sequences (reshape, select, table, product), with the ports it reads."""
+    """A stateless function over sequences (reshape, select, table, product), with the ports it reads.
+
+    ``passes`` says that it only moves values.
+    """
 
     on_sequences: ClassVar[bool] = True
+    stateless: ClassVar[bool] = True
 
-    def __init__(self, function: Callable[..., Tensor], more_ports: tuple[str, ...] = ()) -> None:
+    def __init__(self, function: Callable[..., Tensor], ports: tuple[str, ...] = ("in",), passes: bool = False) -> None:
         super().__init__()
-        self.function = function
-        self.more_ports = more_ports
+        self.function, self.ports, self.passes = function, ports, passes
 
     def forward(self, *args: Any) -> tuple[Tensor, None]:
         return self.function(*args[:-1]), None
@@ -193,13 +199,13 @@ def _(node: n.Flatten, name: str) -> nn.Module:
 
 @_module.register
 def _(node: n.Reshape, name: str) -> nn.Module:
-    return Pointwise(lambda x: x.reshape(*x.shape[:2], *node.shape))
+    return Pointwise(lambda x: x.reshape(*x.shape[:2], *node.shape), passes=True)
 
 
 @_module.register
 def _(node: n.Select, name: str) -> nn.Module:
     axis = node.axis + 2 if node.axis >= 0 else node.axis
-    return Pointwise(lambda x: x.index_select(axis, torch.tensor(node.indices, device=x.device)))
+    return Pointwise(lambda x: x.index_select(axis, torch.tensor(node.indices, device=x.device)), passes=True)
 
 
 @_module.register
@@ -209,7 +215,7 @@ def _(node: n.Add | n.Probe, name: str) -> nn.Module:
 
 @_module.register
 def _(node: n.Multiply, name: str) -> nn.Module:
-    return Pointwise(torch.mul, ("gate",))
+    return Pointwise(torch.mul, ("in", "gate"))
 
 
 @_module.register
@@ -246,3 +252,29 @@ def _(node: n.Neuron, name: str) -> nn.Module:
 @_module.register
 def _(node: n.Readout, name: str) -> nn.Module:
     return Readout(node.how)
+
+
+@_module.register
+def _(node: n.Memory, name: str) -> nn.Module:
+    return Memory(node.capacity)
+
+
+@_module.register
+def _(node: n.Window, name: str) -> nn.Module:
+    return Window(node.width, node.stride)
+
+
+@_module.register
+def _(node: n.Keep, name: str) -> nn.Module:
+    return Keep()
+
+
+@_module.register
+def _(node: n.Scope, name: str) -> nn.Module:
+    from neuroaccel.network.network import Network
+
+    try:
+        inner = Network.from_graph(node.graph)
+    except UnsupportedNode as error:
+        raise UnsupportedNode(f"{name}/{error.node}", error.executor, error.reason) from error
+    return Scope(inner, node.ticks, node.input, node.state, node.output, node.port_names)

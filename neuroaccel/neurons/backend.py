@@ -79,6 +79,6 @@ def choose(spec: NeuronSpec, x: Tensor, values: Mapping[str, Tensor]) -> tuple[B
             return backend, f"{VARIABLE}={force}"
         reason = reason or backend.declines(spec, x)
         if not reason:
-            return backend, "a whole sequence in float32 on the CPU"
+            return backend, f"{'a whole sequence' if x.shape[0] > 1 else 'one tick'} in float32 on the CPU"
         reasons.append(f"{backend.name}: {reason}")
     return None, "; ".join(reasons) or "no other implementation is registered"

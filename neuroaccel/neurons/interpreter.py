@@ -28,11 +28,15 @@ _UNARY: dict[str, Callable[[Tensor], Tensor]] = {"neg": torch.neg, "abs": torch.
 
 
 def fresh(program: Program, parameters: Mapping[str, Tensor], like: Tensor) -> State:
-    """The state before the first tick, in the shape of ``like`` ([N, ...])."""
+    """The state before the first tick, in the shape of ``like`` ([N, ...]): views of the values, not to be written to.
+
+    Filling tensors would take torch's threads, and where other processes run they wait longer for one another than a
+    whole sequence takes.
+    """
     return {
-        s.name: parameters[s.fresh].expand_as(like).to(like.dtype).clone()
-        if isinstance(s.fresh, str)
-        else torch.full_like(like, s.fresh)
+        s.name: (
+            parameters[s.fresh].to(like.dtype) if isinstance(s.fresh, str) else like.new_full((), s.fresh)
+        ).expand_as(like)
         for s in program.states
     }
 

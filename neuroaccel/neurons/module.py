@@ -73,9 +73,10 @@ class Neuron(nn.Module):
 
     def fresh(self, like: Tensor) -> State:
         """The state before the first tick for inputs like ``like`` ([N, ...])."""
-        return fresh(self.spec.program, self.values(), like)
+        return {name: value.clone() for name, value in fresh(self.spec.program, self.values(), like).items()}
 
-    def _ready(self, i: Tensor, values: Mapping[str, Tensor], state: State | None) -> State:
+    def begin(self, i: Tensor, values: Mapping[str, Tensor], state: State | None) -> State:
+        """The state, a fresh one for ``None``, that a tick with currents like ``i`` ([N, ...]) begins with."""
         if state is None:
             return fresh(self.spec.program, values, i)
         for name in self.spec.program.state_names:
@@ -119,10 +120,14 @@ class Neuron(nn.Module):
         with torch.autocast(device_type=i.device.type, enabled=False):
             i = i.to(self.dtype)
             values = self.values()
-            state = self._ready(i, values, state)
+            state = self.begin(i, values, state)
             for _ in range(gap - 1):
                 _, state = self._tick(torch.zeros_like(i), values, state)
-            return self._tick(i, values, state)
+            backend, _ = choose(self.spec, i.unsqueeze(0), values)
+            if backend is None:
+                return self._tick(i, values, state)
+            y, state = backend.run(self.spec, i.unsqueeze(0), values, state)
+            return y.squeeze(0), state
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """A sequence of ticks.
@@ -153,7 +158,7 @@ class Neuron(nn.Module):
             raise StateError("a sequence needs at least one tick")
         x = x.to(self.dtype)
         values = self.values()
-        return x, values, self._ready(x[0], values, state)
+        return x, values, self.begin(x[0], values, state)
 
     def _reference(
         self, x: Tensor, values: Mapping[str, Tensor], state: State, keep: bool

@@ -73,6 +73,7 @@ class Delay(nn.Module):
     """
 
     on_sequences: ClassVar[bool] = True
+    batch_axis: ClassVar[int] = 1  # of the state
     ticks: Tensor
 
     def __init__(self, ticks: int | Tensor) -> None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from neuroaccel.errors import InputError
+from neuroaccel.synapses.layer_backend import choose_layer
 
 
 def over_time(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -19,12 +20,16 @@ def over_time(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 class OverTime(nn.Module):
-    """Mixin in front of a torch layer: ``y, None = layer(x)`` on ``[T, N, ...]``."""
+    """Mixin in front of a torch layer: ``y, None = layer(x)`` on ``[T, N, ...]``.
+
+    A registered implementation (:mod:`neuroaccel.synapses.layer_backend`) may take it.
+    """
 
     on_sequences: ClassVar[bool] = True
 
     def forward(self, x: Tensor, state: None = None) -> Any:
-        return over_time(super().forward, x), None
+        backend, _ = choose_layer(self, x)
+        return over_time(super().forward, x) if backend is None else backend.run(self, x), None
 
 
 class Linear(OverTime, nn.Linear):
@@ -66,6 +71,10 @@ class SumPool2d(OverTime):
         self.padding = padding
 
     def forward(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
+        backend, _ = choose_layer(self, x)
+        if backend is not None:
+            return backend.run(self, x), None
+
         def pool(flat: Tensor) -> Tensor:
             return nn.functional.avg_pool2d(flat, self.kernel_size, self.stride, self.padding, divisor_override=1)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from neuroaccel.engine.plan import Number
 from neuroaccel.errors import FileFormatError, InputError
-from neuroaccel.graph import Graph, Neuron, Synapse, Trace, sha256, write_atomic
+from neuroaccel.graph import Graph, Synapse, Trace, sha256, traced, write_atomic
 from neuroaccel.verify.executors import engine_trace
 from neuroaccel.verify.inputs import Inputs, as_inputs, chunks, part, sha256_of, size_of
 
@@ -55,14 +55,14 @@ class Digest:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.layers = {name: LayerDigest() for name in graph.of_type(Neuron)}
+        self.layers = {name: LayerDigest() for name in traced(graph)}
         self.outputs = {name: hashlib.sha256() for name in graph.outputs}
 
     def add(self, trace: Trace) -> None:
         """Take in the next samples."""
+        nodes = {name: each.node for name, each in traced(self.graph).items()}
         for name, layer in self.layers.items():
-            node = self.graph.nodes[name]
-            assert isinstance(node, Neuron)
+            node = nodes[name]
             kind, emitted, membrane = node.program.emit.kind, trace.spikes[name], trace.states[name]
             layer.spikes += int(np.count_nonzero(emitted)) if kind != "state" else 0
             for n in range(emitted.shape[1]):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroaccel.graph import Graph, Neuron, Trace
+from neuroaccel.graph import Graph, Trace, traced
 from neuroaccel.verify.divergence import STATE, Divergence, different, first_divergence, recordings
 
 
@@ -74,20 +74,21 @@ def compare(
     """
     counts = {"spike": 0, "current": 0, "state": 0, "output": 0}
     spikes, error, lacking = [0, 0], 0.0, []
+    layers = traced(graph)
     for name, operation, x, y in _pairs(graph, a, b):
         if x is None or y is None or x.shape != y.shape:
             found = "nothing" if y is None else f"shape {y.shape}" if x is not None else "something"
             expected = "nothing" if x is None else f"shape {x.shape}"
             lacking.append(f"{operation} of '{name}': {found} from {names[1]}, {expected} from {names[0]}")
             continue
-        node = graph.nodes[name]
-        spiking = operation == "spike" and isinstance(node, Neuron) and node.program.emit.kind != "state"
+        node = layers[name].node if name in layers else None
+        spiking = operation == "spike" and node is not None and node.program.emit.kind != "state"
         if spiking:
             spikes = [spikes[0] + int(np.count_nonzero(x)), spikes[1] + int(np.count_nonzero(y))]
         mask = different(x, y)
         wrong = int(np.count_nonzero(mask))
         counts[operation.split(" ")[0]] += wrong if operation != "spike" or spiking else 0
-        if wrong and isinstance(node, Neuron) and operation == f"{STATE}{node.program.membrane}":
+        if wrong and node is not None and operation == f"{STATE}{node.program.membrane}":
             away = np.abs(x[mask].astype(np.float64) - y[mask].astype(np.float64))
             error = max(error, float(np.where(np.isnan(away), np.inf, away).max()))
     return Comparison(
@@ -106,7 +107,7 @@ def compare(
 
 def _pairs(graph: Graph, a: Trace, b: Trace) -> Iterator[tuple[str, str, NDArray[Any] | None, NDArray[Any] | None]]:
     """(node, operation, reference's values, other's values) of everything that a trace of the graph should hold."""
-    for name in graph.of_type(Neuron):
+    for name in traced(graph):
         for (operation, x), (_, y) in zip(recordings(graph, a, name), recordings(graph, b, name), strict=True):
             yield name, operation, x, y
     for name in graph.outputs:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroaccel.graph import Graph, Neuron, Trace
+from neuroaccel.graph import Graph, Trace, Traced, traced
 from neuroaccel.program import resolve
 from neuroaccel.verify.tick import before_firing
 
@@ -80,8 +80,7 @@ def different(a: Array, b: Array) -> NDArray[np.bool_]:
 
 def recordings(graph: Graph, trace: Trace, name: str) -> Iterator[tuple[str, Array | None]]:
     """What a trace should hold of a neuron layer, in the order of its computation: (operation, values)."""
-    node = graph.nodes[name]
-    assert isinstance(node, Neuron)
+    node = traced(graph)[name].node
     yield "current", trace.currents.get(name)
     for state in node.program.state_names:
         yield f"{STATE}{state}", trace.states.get(name, {}).get(state)
@@ -103,11 +102,14 @@ def first_divergence(
         The divergence, ``None`` where currents, states, emissions and outputs are the same.
     """
     best: Divergence | None = None
-    for position, name in enumerate(graph.order):
-        if isinstance(graph.nodes[name], Neuron):
-            found = _in_neuron(graph, a, b, name, position, best)
+    place = {name: position for position, name in enumerate(graph.order)}
+    layers = traced(graph)
+    order = sorted([*layers, *graph.outputs], key=lambda name: layers[name].position if name in layers else place[name])
+    for name in order:
+        if name in layers:
+            found = _in_neuron(graph, a, b, name, layers[name], best)
         elif name in a.outputs and name in b.outputs:
-            found = _in_output(a.outputs[name], b.outputs[name], name, position)
+            found = _in_output(a.outputs[name], b.outputs[name], name, place[name])
         else:
             continue
         if found is not None and (best is None or found.order < best.order):
@@ -120,9 +122,9 @@ def first_divergence(
 
 def _at(mask: NDArray[np.bool_]) -> tuple[int, ...] | None:
     """(tick, sample, *index) of the first difference."""
-    ticks = mask.reshape(len(mask), -1).any(axis=1)
-    if not ticks.any():
+    if not mask.any():
         return None
+    ticks = mask.reshape(len(mask), -1).any(axis=1)
     t = int(ticks.argmax())
     rest = np.unravel_index(int(mask[t].argmax()), mask.shape[1:])
     return (t, *(int(k) for k in rest))
@@ -140,7 +142,7 @@ def _in_output(a: Array, b: Array, name: str, position: int) -> Divergence | Non
 
 
 def _in_neuron(
-    graph: Graph, a: Trace, b: Trace, name: str, position: int, best: Divergence | None
+    graph: Graph, a: Trace, b: Trace, name: str, layer: Traced, best: Divergence | None
 ) -> Divergence | None:
     pairs = {
         operation: (x, y)
@@ -150,17 +152,18 @@ def _in_neuron(
     if not pairs:
         return None
     if best is not None:  # only what is not later than the best counts
-        pairs = {operation: (x[: best.tick + 1], y[: best.tick + 1]) for operation, (x, y) in pairs.items()}
+        last = (best.tick + 1) * layer.steps
+        pairs = {operation: (x[:last], y[:last]) for operation, (x, y) in pairs.items()}
     masks = {operation: different(x, y) for operation, (x, y) in pairs.items()}
     at = _at(np.logical_or.reduce(list(masks.values())))
     if at is None:
         return None
     parted = [operation for operation in pairs if masks[operation][at]]
-    scene = _Scene(graph, name, pairs, at)
+    scene = _Scene(layer, pairs, at)
     operation, expression = scene.operation(parted)
     x, y = pairs[operation]
     return Divergence(
-        at[0],
+        at[0] // layer.steps,
         at[1],
         name,
         at[2:],
@@ -169,18 +172,18 @@ def _in_neuron(
         _number(x[at]),
         _number(y[at]),
         scene.distance(),
-        position,
+        layer.position,
     )
 
 
 class _Scene:
     """One neuron at the tick at which two executors part; everything before is the same in both."""
 
-    def __init__(self, graph: Graph, name: str, pairs: Mapping[str, tuple[Array, Array]], at: tuple[int, ...]) -> None:
-        node = graph.nodes[name]
-        assert isinstance(node, Neuron)
-        self.graph, self.name, self.node, self.program = graph, name, node, node.program
+    def __init__(self, layer: Traced, pairs: Mapping[str, tuple[Array, Array]], at: tuple[int, ...]) -> None:
+        node = layer.node
+        self.graph, self.name, self.node, self.program = layer.graph, layer.name, node, node.program
         self.pairs, self.at = pairs, at
+        self.begins = at[0] == 0 or (layer.fresh > 0 and at[0] % layer.fresh == 0)
         index = at[2:]
         self.values = {
             key: value[index] if value.ndim else value for key, value in resolve(self.program, node.parameters).items()
@@ -201,7 +204,7 @@ class _Scene:
         number = states[self.program.membrane].dtype
         if number not in (np.float32, np.float64):
             return None
-        if t > 0:
+        if not self.begins:
             old = {name: value[(t - 1, *rest)] for name, value in states.items()}
         else:
             old = {s.name: self.values[s.fresh] if isinstance(s.fresh, str) else s.fresh for s in self.program.states}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neuroaccel.engine.events import EventStream
 from neuroaccel.errors import InputError
-from neuroaccel.graph import Graph, Neuron
+from neuroaccel.graph import Graph, traced
 
 Inputs = dict[str, NDArray[np.float32]]
 CHUNK = 64
@@ -74,9 +74,7 @@ def part(inputs: Inputs, first: int, last: int) -> Inputs:
 def chunks(graph: Graph, inputs: Inputs, at_most: int = CHUNK) -> Iterator[tuple[int, int]]:
     """(first, last) of runs of samples whose traces stay small: at most ``at_most`` samples, about 128 MB."""
     ticks, samples = size_of(inputs)
-    values = sum(
-        node.size * (2 + len(node.program.states)) for node in graph.nodes.values() if isinstance(node, Neuron)
-    )
+    values = sum(each.steps * each.node.size * (2 + len(each.node.program.states)) for each in traced(graph).values())
     step = max(1, min(at_most, TRACE_BYTES // max(1, 8 * ticks * values)))
     for first in range(0, samples, step):
         yield first, min(first + step, samples)

@@ -13,7 +13,7 @@ from neuroaccel.errors import ExecutorFailure
 from tests.cli.calling import assert_refused, call
 
 COMMANDS = [
-    *("train", "evaluate", "energy", "verify", "export", "inspect", "plot", "doctor", "version"),
+    *("train", "evaluate", "energy", "verify", "export", "inspect", "run", "plot", "doctor", "version"),
     *("recipes", "recipes list", "recipes show", "recipes copy", "lava", "lava setup", "lava run"),
 ]
 
@@ -57,6 +57,7 @@ def test_version() -> None:
         (["evaluate", "--split", "secret"], ["--split", "secret"]),
         (["export"], ["--to"]),
         (["inspect"], ["FILE|RUN"]),
+        (["run", "model.safetensors"], ["RECORDING.npz"]),
         (["recipes", "burn"], ["burn", "neuroaccel recipes --help"]),
         (["verify", "a", "b"], ["b"]),
     ],

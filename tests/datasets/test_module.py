@@ -65,6 +65,7 @@ def test_training_order_is_fixed_by_the_seed_and_changes_by_epoch():
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12 warns of torch's own way to start one
 def test_a_worker_gives_the_same_batches():
     alone, helped = (EventDataModule(batch_size=90, workers=workers).val_dataloader() for workers in (0, 1))
+    assert helped.multiprocessing_context.get_start_method() == "spawn"
     for (x, labels), (other, other_labels) in zip(alone, helped, strict=True):
         assert torch.equal(x, other)
         assert torch.equal(labels, other_labels)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from neuroaccel.graph import Graph, Neuron, Synapse, infer
+from neuroaccel.graph import Graph, Neuron, Scope, Synapse, infer
 from neuroaccel.program import Arithmetic, Fixed
 
 NEURONS = ("IF", "LIF", "LIF_euler", "CubaLIF", "ALIF")  # what has no division
@@ -56,4 +56,6 @@ def with_integers(graph: Graph, rng: np.random.Generator) -> Graph:
             nodes[name] = _synapse(node, signals[graph.into(name, "in")[0].source].kind, rng)
         elif isinstance(node, Neuron):
             nodes[name] = _neuron(node, rng)
+        elif isinstance(node, Scope):
+            nodes[name] = replace(node, graph=with_integers(node.graph, rng))
     return replace(graph, nodes=nodes).validate()

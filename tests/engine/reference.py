@@ -200,12 +200,16 @@ class Cell:
 
 @dataclass
 class Matrix:
-    """A synapse as a matrix: weights [out, in], which pairs lie inside the border, and the row number of each."""
+    """A synapse as a matrix: weights [out, in], which pairs lie inside the border, and the row number of each.
+
+    ``order`` is that of the inputs in a sum of floats: rising addresses; of an image row by row, each over all channels.
+    """
 
     weight: NDArray[Any]
     inside: NDArray[np.bool_]
     row: NDArray[np.int64]
     bias: NDArray[Any]
+    order: NDArray[np.int64]
 
 
 def matrix(node: Synapse, source: tuple[int, ...], target: tuple[int, ...]) -> Matrix:
@@ -219,7 +223,7 @@ def matrix(node: Synapse, source: tuple[int, ...], target: tuple[int, ...]) -> M
             for o, c in np.ndindex(*node.weight.shape):
                 at = outputs[lead][o], inputs[lead][c]
                 weight[at], inside[at], row[at] = node.weight[o, c], True, c
-        return Matrix(weight, inside, row, np.broadcast_to(bias, target).ravel())
+        return Matrix(weight, inside, row, np.broadcast_to(bias, target).ravel(), np.arange(shape[1]))
     options = (node.stride, node.padding, node.dilation)
     strides, paddings, dilations = options if isinstance(node, Conv2d) else tuple((o,) for o in options)
     per_group = node.weight.shape[1]
@@ -234,7 +238,8 @@ def matrix(node: Synapse, source: tuple[int, ...], target: tuple[int, ...]) -> M
                 weight[pair], inside[pair] = node.weight[(o, c, *taps)], True
                 row[pair] = np.ravel_multi_index((c, *taps), (per_group, *kernel))
     spread = bias.reshape(-1, *(1,) * (len(target) - 1))
-    return Matrix(weight, inside, row, np.broadcast_to(spread, target).ravel())
+    order = np.swapaxes(inputs, 0, 1).ravel() if isinstance(node, Conv2d) else np.arange(shape[1])
+    return Matrix(weight, inside, row, np.broadcast_to(spread, target).ravel(), order)
 
 
 def integer_sum(m: Matrix, o: int, x: list[Exact], how: Arithmetic, rows: int, has_bias: bool) -> Exact:
@@ -263,7 +268,7 @@ def integer_sum(m: Matrix, o: int, x: list[Exact], how: Arithmetic, rows: int, h
 
 def float_sum(m: Matrix, x: NDArray[Any], has_bias: bool, dtype: Any) -> NDArray[Any]:
     total = np.zeros(len(m.weight), dtype)
-    for k in range(len(x)):
+    for k in m.order:
         total = total + m.weight[:, k].astype(dtype) * x[k]
     return total + m.bias.astype(dtype) if has_bias else total
 

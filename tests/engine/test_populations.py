@@ -1,22 +1,28 @@
-"""Populations on blocks of ticks: states, emissions and counts equal those of the program read operation by operation."""
+"""Populations on blocks of ticks: states, emissions and counts equal those of the interpreted program."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from neuroaccel.engine import codegen
-from neuroaccel.engine.operation import Static
+from neuroaccel.engine.fixed import Format
+from neuroaccel.engine.operation import Buffer, Static, Work
 from neuroaccel.engine.populations import Population
-from neuroaccel.program import ALIF, LI, LIF, CubaLIF, GradedLIF, NeuronSpec
+from neuroaccel.errors import InputError
+from neuroaccel.graph import Neuron
+from neuroaccel.program import ALIF, LI, LIF, Arithmetic, CubaLIF, Fixed, GradedLIF, NeuronSpec
 from tests.conftest import examples
-from tests.engine.populations import Interpreter, Lent
+from tests.engine.populations import Interpreter, Lent, drawn
+from tests.engine.reference import Cell, Exact
 from tests.engine.test_codegen import random_program
-from tests.random_graphs import NEURONS, Choices, _Draft, _spec, neuron
+from tests.random_graphs import neuron
 
 
 def bits(a: Any) -> Any:
@@ -57,18 +63,17 @@ def check(
     return int(spikes.sum())
 
 
-@settings(max_examples=examples(30, 600))
+@settings(max_examples=examples(60, 2000), phases=[Phase.explicit, Phase.generate])
 @given(st.integers(0, 2**32 - 1))
 def test_blocks_of_ticks_equal_the_interpreted_program(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    size = int(rng.choice([1, 3, 8, 65]))
-    draft = _Draft(rng, Choices(), "x")
-    if rng.random() < 0.3:
-        spec = random_program(rng)
-        size = 3
+    # Few populations, for each is compiled, but many inputs.
+    fixed, rng = np.random.default_rng(seed % examples(10, 300)), np.random.default_rng(seed)
+    size = int(fixed.choice([1, 3, 8, 65]))
+    if fixed.random() < 0.3:
+        spec, size = random_program(fixed), 3
     else:
-        spec = _spec(draft, (size,), NEURONS[int(rng.integers(len(NEURONS)))])
-    number = ("float32", "float64")[int(rng.integers(2))]
+        spec = drawn(fixed, size)
+    number = ("float32", "float64")[int(fixed.integers(2))]
     shape = (2, int(rng.integers(1, 6)), int(rng.integers(1, 4)), size)
     current = (rng.integers(-40, 80, shape) / 64 * (rng.random(shape) < 0.6)).astype(number)
     touched = rng.random(shape) < rng.choice([0.0, 0.5, 1.0], (*shape[:3], 1))
@@ -112,6 +117,47 @@ def test_states_go_in_and_out_of_the_layout() -> None:
     inward = population.inward("v", value)
     assert inward[0].tolist() == [2, 0, 3, 1, 5, 4]
     assert (population.outward("v", inward) == value).all()
+
+
+def integers(overflow: Any, low: int = -40) -> tuple[Neuron, NDArray[np.int64]]:
+    """A population in integers with its currents ``[K * N, size]``, 6 ticks of 2 samples, in units of 1/16."""
+    spec = LIF(0.75, np.array([1.0, 2.0, 1.0, 3.0, 1.0], np.float32), reset="subtract")
+    how = Arithmetic(state=Fixed(9, 4, rounding="half_even", overflow=overflow))
+    node = dataclasses.replace(neuron(spec, (5,)), arithmetic=how)
+    return node, np.random.default_rng(4).integers(low, 90, (12, 5))
+
+
+def run_integers(node: Neuron, current: NDArray[np.int64], **options: Any) -> Lent:
+    port = Static((5,), np.zeros(5, np.bool_), Format(4, 1 << 12))
+    population = Population("n", node, port, "int64", **options)
+    ports, out = (Buffer.empty(12, 5, np.int64),), Buffer.empty(12, 5, np.int64)
+    counts = {column: np.zeros(2, np.int64) for column in population.columns}
+    work = Work(ports, out, population.allocate(2), {}, counts, ticks=6, kept=np.zeros((1, 12, 5), np.int64))
+    lent = Lent(population, work)
+    lent.run(current, np.zeros((12, 5), np.bool_), options.get("layout"))
+    return lent
+
+
+@pytest.mark.parametrize("overflow", ["saturate", "wrap"])
+def test_blocks_of_ticks_equal_whole_numbers_by_hand(overflow: Any) -> None:
+    node, current = integers(overflow)
+    work = run_integers(node, current).work
+    cells = [[Cell(node, k, "integer") for k in range(5)] for _ in range(2)]
+    for row in range(12):
+        for k, cell in enumerate(cells[row % 2]):
+            sent, _, _ = cell.tick(Exact(int(current[row, k]), 4))
+            assert work.out.value[row, k] == sent.integer
+            assert work.kept[0, row, k] == cell.values["v"].integer
+    assert work.counts["spikes"].sum() == np.count_nonzero(work.out.value) > 5
+
+
+@pytest.mark.parametrize("layout", [None, np.array([3, 0, 4, 1, 2], np.int32)])
+def test_the_earliest_overflow_is_named(layout: Any) -> None:
+    node, current = integers("error", low=0)
+    current[:] = 0
+    current[7, 2] = current[5, 4] = current[8, 0] = 1000
+    with pytest.raises(InputError, match="tick 2: node 'n': a state of sample 1 at index 4 leaves"):
+        run_integers(node, current, layout=layout)
 
 
 def test_nothing_is_counted_unless_asked() -> None:

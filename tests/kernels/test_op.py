@@ -18,7 +18,7 @@ from tests.kernels.neurons import draw_input, forced
 def arguments(layer: Neuron, x: torch.Tensor, grad: bool) -> tuple[Any, ...]:
     """What the backend hands to the operator."""
     spec = layer.spec
-    state = torch.stack(list(layer.fresh(x[0]).values())).detach().requires_grad_(grad)
+    state = [v.detach().requires_grad_(grad) for v in layer.fresh(x[0]).values()]
     values = [v.detach().requires_grad_(grad) for v in layer.values().values()]
     x = x.detach().requires_grad_(grad)
     return x, state, values, spec.program.text, spec.surrogate, spec.slope, spec.detach_reset, grad

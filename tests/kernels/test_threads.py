@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 
 import pytest
 import torch
 
-from neuroaccel.kernels.threads import GRAIN, PARTS, parts, spread
+from neuroaccel.kernels.threads import GRAIN, PARTS, parts, share, spread
+from neuroaccel.neurons import LIF
 
 
 @pytest.fixture(name="three_threads")
@@ -58,7 +60,7 @@ def test_a_kernel_that_is_called_within_another_does_not_wait_for_it() -> None:
             spread(lambda a, b: inner.append((a, b)), 100_000, 10)
 
     spread(work, 100_000, 10)
-    assert inner == [(0, 100_000)]
+    assert inner == parts(100_000, 3)
 
 
 @pytest.mark.parametrize("failing", [0, 5, -1])
@@ -73,3 +75,37 @@ def test_an_error_of_any_part_is_raised_and_the_next_work_runs(failing: int) -> 
     with pytest.raises(ValueError, match="part"):
         spread(work, 100_000, 10)
     spread(lambda first, last: None, 100_000, 10)
+
+
+def layer_spikes(x: torch.Tensor) -> float:
+    """Spikes of a layer that is large enough for several threads."""
+    with torch.no_grad():
+        return float(LIF(beta=0.9)(x)[0].numpy().sum())
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@pytest.mark.usefixtures("three_threads")
+def test_a_forked_child_runs_the_kernels_with_threads_of_its_own() -> None:
+    x = torch.rand(20, 8, 1000, generator=torch.Generator().manual_seed(0))
+    expected = layer_spikes(x)
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: sender.send((layer_spikes(x), threading.active_count())))
+    child.start()
+    try:
+        assert receiver.poll(60), "the child does not answer"
+        assert receiver.recv() == (expected, 3)
+    finally:
+        child.kill()
+        child.join()
+    assert layer_spikes(x) == expected
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_ranges_of_any_kind_are_shared_and_each_is_run_once() -> None:
+    pairs = [(a, b) for a in range(5) for b in range(7)]
+    for threads in (1, 2, 3):
+        seen: list[tuple[int, int]] = []
+        share(lambda a, b, seen=seen: seen.append((a, b)), pairs, threads)
+        assert sorted(seen) == pairs

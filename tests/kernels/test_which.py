@@ -8,6 +8,7 @@ import torch
 from neuroaccel import Network
 from neuroaccel.errors import InputError
 from neuroaccel.kernels import which
+from neuroaccel.kernels.numba_backend import ONE_TICK, ONE_TICK_WITH_GRADIENT
 from neuroaccel.neurons import LI, LIF, Neuron
 from neuroaccel.neurons.backend import VARIABLE, choose
 from neuroaccel.program import NeuronSpec, zoo
@@ -24,8 +25,12 @@ def test_a_networks_layers_are_told_by_name() -> None:
     mean = {n: b.clone() for n, b in net.named_buffers()}
     found = which(net, torch.rand(6, 2, 3))
     assert {n.removeprefix("layers.layer_"): c.implementation for n, c in found.items()} == {
+        "0": "torch",
+        "1": "torch",
         "2": "numba",
         "3.neuron": "torch",
+        "3.synapse": "torch",
+        "4": "torch",
         "5": "numba",
     }
     assert net.training
@@ -35,7 +40,7 @@ def test_a_networks_layers_are_told_by_name() -> None:
 @pytest.mark.parametrize(
     ("layer", "x", "reason"),
     [
-        (LIF(), torch.rand(1, 2, 3), "one tick is no sequence"),
+        (LIF(), torch.rand(1, 2, 3), "one tick of 6 neurons, it pays from"),
         (LIF().double(), torch.rand(5, 2, 3), "computes in float32"),
         (LIF(), torch.rand(5, 2, 3, device="meta"), "on meta"),
         (LIF(), torch.rand(5), "no axis of samples"),
@@ -52,6 +57,33 @@ def test_what_the_kernels_do_not_run_the_reference_does(layer: Neuron, x: torch.
     assert reason in why
     if x.device.type == "cpu":
         assert layer(x)[0].shape == x.shape
+
+
+def test_a_neuron_that_is_stepped_is_heard_and_as_before() -> None:
+    net = Recurrent(LIF(), Linear(4, 4))
+    found = which(net, torch.rand(3, 2, 4))
+    assert "one tick of 8 neurons" in found["neuron"].reason
+    assert "step" not in vars(net.neuron)
+    assert which(Network([Linear(3, 3), net.neuron]), torch.rand(3, 2, 3))["layers.layer_1"].implementation == "numba"
+
+
+def test_one_tick_of_many_neurons_runs_in_the_kernel_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    layer, x = LIF(beta=0.9), torch.rand(4, ONE_TICK, generator=generator)
+    assert str(which(layer, x.unsqueeze(0))[""]) == "numba (one tick in float32 on the CPU)"
+    assert which(LIF(learnable=["beta"]), x.unsqueeze(0))[""].implementation == "numba"  # it asks without gradients
+    with torch.enable_grad():
+        declined = choose(layer.spec, x[:, :9].unsqueeze(0).requires_grad_(), layer.values())[1]
+    assert f"it pays from {ONE_TICK_WITH_GRADIENT} on" in declined
+    found = []
+    for name in ("torch", "numba"):
+        monkeypatch.setenv(VARIABLE, name)
+        y, state = layer.step(x)
+        again, state = layer.step(x, state)
+        later, state = layer.step(x, state, gap=3)
+        found.append([y, again, later, state["v"]])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert 0 < float(found[0][1].mean()) < 1
 
 
 def test_the_environment_forces_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from neuroaccel import engine
 from neuroaccel.engine import EventStream
 from neuroaccel.errors import InputError
+from neuroaccel.graph import Edge, Graph, Input, Keep, Linear, Node, Output, Readout
 from neuroaccel.ledger import book_of, count, count_with_engine, format_table
 from neuroaccel.ledger.energy_report import energy
+from neuroaccel.program import LIF
 from tests.conftest import examples
+from tests.graphs.parts import neuron
 from tests.ledger.parts import two_neurons
 from tests.ledger.test_torch_hooks import network, spikes
 from tests.random_graphs import random_graph, random_input
@@ -25,6 +28,45 @@ def test_random_graphs(seed: int) -> None:
     graph = random_graph(rng, "small")
     x = random_input(graph, rng, T=6, N=2)
     assert count(graph, x).differences(count(graph, x, executor="torch")) == []
+
+
+@settings(max_examples=examples(40, 500))
+@given(st.integers(0, 2**32 - 1))
+def test_windows_dropped_ticks_and_scopes(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    graph = random_graph(rng, "tiny", clocks=True, scopes=True)
+    x = random_input(graph, rng, T=7, N=2)
+    assert count(graph, x).differences(count(graph, x, executor="torch")) == []
+
+
+def test_dropped_ticks_take_their_products_with_them() -> None:
+    weight = np.array([[1, 0], [1, 1]], np.float32)
+    nodes: dict[str, Node] = {
+        "x": Input((2,)),
+        "m": Input((1,)),
+        "keep": Keep(),
+        "w": Linear(weight),
+        "n": neuron(LIF(0.5, 9.0), 2),
+        "r": Readout(),
+        "y": Output(),
+    }
+    pairs = ("x keep", "keep w", "w n", "n r", "r y")
+    graph = Graph(nodes, (*(Edge(*p.split()) for p in pairs), Edge("m", "keep", "mask")))
+    x, mask = np.ones((5, 2, 2), np.float32), np.zeros((5, 2, 1), np.float32)
+    x[0] = 0
+    mask[:2, 0] = 1  # sample 0 keeps two ticks, of which the first is silent; sample 1 keeps none
+    book = count(graph, {"x": x, "m": mask})
+    columns = book.columns["w"]
+    assert columns["nominal"].tolist() == [5 * 4, 5 * 4]
+    assert columns["dropped"].tolist() == [3 * 4, 5 * 4]
+    assert columns["pruned"].tolist() == [2, 0]
+    assert columns["zero_input"].tolist() == [3, 0]
+    assert columns["synaptic_events"].tolist() == [3, 0]
+    assert book.columns["r"]["elementwise"].tolist() == [2 * 2, 0]
+    assert book.columns["n"]["updates_nominal"].tolist() == [5 * 2, 5 * 2]
+    assert book.columns["n"]["updates_driven"].tolist() == [2, 0]
+    assert book.columns["keep"]["event_bytes"].tolist() == [2 * 2 * 4, 0]
+    assert book.differences(count(graph, {"x": x, "m": mask}, executor="torch")) == []
 
 
 @settings(max_examples=examples(15, 100))

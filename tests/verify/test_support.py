@@ -28,12 +28,8 @@ CONCRETE = sorted(
 LATER = {  # no executor runs these yet: the graph of the method that needs each stands for it
     "Attention": "decision_block",
     "Dendrite": "nonlinear_dendrite",
-    "Keep": "kept_tokens",
     "LayerNorm": "decision_block_softmax",
-    "Memory": "decision_block",
-    "Scope": "decision_block",
     "Softmax": "decision_block_softmax",
-    "Window": "frequency_tokens",
 }
 
 
@@ -106,6 +102,17 @@ CASES: dict[str, Graph] = {
     "Constant": Graph(
         {"x": Input((6,)), "w": linear(4, 6), "k": n.Constant(weights(4)), "n": population(LIF(), 4), "y": Output()},
         (Edge("x", "w"), Edge("w", "n"), Edge("k", "n"), Edge("n", "y")),
+        dt=0.001,
+    ),
+}
+INNER = chain({"in": Input((6,)), "w": linear(4, 6), "n": population(LIF(), 4), "o": Output()})
+CASES |= {
+    "Window": vector(c=n.Window(2, 2), f=n.Flatten(), **then(12)),
+    "Memory": vector(m=n.Memory(2), f=n.Flatten(), **then(12)),
+    "Scope": vector(s=n.Scope(INNER, 3, state="carry", output="sum"), **then(4)),
+    "Keep": Graph(
+        {"x": Input((6,)), "one": n.Select((2,)), "k": n.Keep(), **then(6), "y": Output()},
+        (*(Edge(*e.split()) for e in ["x one", "x k", "k w", "w n", "n y"]), Edge("one", "k", "mask")),
         dt=0.001,
     ),
 }

@@ -11,9 +11,9 @@ from neuroaccel.engine.kernels.conv_rows import fill_row
 
 SIGNATURE = (
     "void(V[:, ::1], i4[:, ::1], i8[::1], V[::1], u8[::1], i8[:, ::1], i8[:, ::1], V[::1], i8[::1],"
-    " i8[::1], i4[::1], V[::1], V[::1], u1[::1], u8[::1], u1[:, ::1], V[:, ::1], u1[:, ::1], u1[::1], b1, b1)"
+    " i8[::1], i8[::1], V[::1], V[::1], u1[::1], u8[::1], u1[:, ::1], V[:, ::1], u1[:, ::1], u1[::1], b1, b1)"
 )
-NONE, ALL, SOME = 0, 1, 2
+NONE, ALL, SOME = np.uint8(0), np.uint8(1), np.uint8(2)
 ZERO, ONE = np.uint64(0), np.uint64(1)
 
 
@@ -27,7 +27,7 @@ def kernel(
     columns,
     bias,
     shape,
-    ends,
+    starts,
     events,
     numbers,
     sums,
@@ -42,29 +42,25 @@ def kernel(
 ):
     """value [R, C * H * W] -> current, touched [R, OH * OW * O], reach [R]; the rest as ``conv_events`` has it.
 
-    ends [bands], events, numbers: scratch for listed events. sums, marks, bits, seen: scratch for the cells of a band, sums only
+    starts [H + 2], events, numbers: scratch for listed events, the last empty where all values are 1. sums, marks, bits, seen: scratch for the cells of a band, sums only
     if turned; marks, bits and seen are 0 on entry and on return, and empty where nothing is to be told of touched elements.
     """
-    outputs, line, words, height = shape[6], shape[7], shape[14], shape[15]
+    outputs, line, words, height = shape[6], shape[7], shape[14], shape[22]
     size = current.shape[1]
     cells = size // outputs
     last_row = cells // line
     for r in range(value.shape[0]):
         reach[r] = NONE
         if found[r] > 0:
-            listed(value, index, found, r, 1, 1, rows, shape, ends, events, numbers)
-        reached, first = 0, 0
-        for band in range(ends.shape[0]):
-            begin, end = band * height, min((band + 1) * height, last_row)
+            listed(value, index, found, r, 1, 1, shape, starts, events, numbers)
+        reached = 0
+        for begin in range(0, last_row, height):
+            end = min(begin + height, last_row)
             here, lot = begin * line, (end - begin) * line
             target = sums[: lot * outputs] if turned else current[r, here * outputs : (here + lot) * outputs]
             target[:] = 0
-            busy = found[r] > 0 and ends[band] > first
-            if busy:
-                scatter(first, ends[band], events, numbers, weight, rows, columns, shape, begin, end, target)
-                if track:
-                    mark(first, ends[band], events, masks, rows, columns, shape, begin, end, marks, bits, seen)
-                first = ends[band]
+            if found[r] > 0:
+                scatter(0, 1, starts, events, numbers, weight, rows, columns, shape, begin, end, target)
             if bias.shape[0] > 0:
                 for p in range(lot):
                     cell = target[p * outputs : (p + 1) * outputs]
@@ -78,6 +74,14 @@ def kernel(
                         for p in range(stop - start):
                             out[p] = target[(start + p) * outputs + o]
             if not track or found[r] == 0:
+                continue
+            if not mark(0, 1, starts, events, masks, rows, columns, shape, begin, end, marks, bits, seen):
+                touched_here = touched[r]
+                if turned:
+                    for o in range(outputs):
+                        fill_row(touched_here, o * cells + here, lot, NONE)
+                else:
+                    fill_row(touched_here, here * outputs, lot * outputs, NONE)
                 continue
             if bits.shape[0] > 0:
                 for p in range(lot):
@@ -101,7 +105,6 @@ def kernel(
                     out = touched[r, here * outputs : (here + lot) * outputs]
                     for p in range(lot):
                         fill_row(out, p * outputs, outputs, marks[p])
-            if busy:
-                marks[:lot] = 0
+            marks[:lot] = 0
         if reached > 0:
             reach[r] = ALL if reached == size else SOME

@@ -1,10 +1,10 @@
-"""What the kernels of convolutions share: where events lie, in which band, and what they add to which sums.
+"""What the kernels of convolutions share: events sorted by rows of the input, and what they add to which sums.
 
-``shape`` is an i8 array: in order, the fields of ``neuroaccel.engine.convolution.FIELDS``. ``rows`` [H, 5] and
+``shape`` is an i8 array: in order, the fields of ``neuroaccel.engine.convolution.FIELDS``. ``rows`` [H, 3] and
 ``columns`` [W, 3] say for every input row (column): its first tap among the stored ones, how many taps of it stay inside
-the border, and the output row (column) that the first of them leads to; ``rows`` also the first band of output rows that
-it reaches, and the last. Weights lie as [C, Ky, Kx, O / groups], taps in stored order, in which those of one input follow
-one another along rising outputs. A cell is a place of the output with all its channels.
+the border, and the output row (column) that the first of them leads to. Weights lie as [C, Ky, Kx, O / groups], taps in
+stored order, in which those of one input follow one another along rising outputs. A cell is a place of the output with
+all its channels. Sums take events row by row of the input, and in a row in the order of their list.
 """
 
 from numba import njit
@@ -22,36 +22,39 @@ def position(address, shape):
 
 
 @njit(nogil=True, error_model="numpy")
-def listed(value, index, found, sample, samples, ticks, rows, shape, ends, events, numbers):
-    """List the events of one sample: band after band, in a band tick after tick, and then in the order of their list.
+def listed(value, index, found, sample, samples, ticks, shape, starts, events, numbers):
+    """List the events of one sample: row after row, in a row tick after tick, and then in the order of their list.
 
-    Addresses of those of band b and tick t end at ``ends[b * ticks + t]`` in ``events``, their values in ``numbers``. An
-    event that reaches several bands is listed in each.
+    Those of row y and tick t are [starts[y * ticks + t], starts[y * ticks + t + 1]): channel << 32 | column, and in
+    ``numbers`` their values. It is empty where all of them are 1.
     """
-    ends[:] = 0
+    starts[:] = 0
+    count, gather = starts[2:], numbers.shape[0] > 0
     for t in range(ticks):
         r = t * samples + sample
         for e in range(found[r]):
             _, y, _ = position(index[r, e], shape)
-            for band in range(rows[y, 3], rows[y, 4] + 1):
-                ends[band * ticks + t] += 1
-    total = 0
-    for key in range(ends.shape[0]):
-        here = ends[key]
-        ends[key] = total
-        total += here
+            count[y * ticks + t] += 1
+    for key in range(count.shape[0]):
+        count[key] += starts[key + 1]
+    cursor = starts[1:]
     for t in range(ticks):
         r = t * samples + sample
         for e in range(found[r]):
             address = index[r, e]
-            x = value[r, address]
-            _, y, _ = position(address, shape)
-            for band in range(rows[y, 3], rows[y, 4] + 1):
-                key = band * ticks + t
-                place = ends[key]
-                ends[key] = place + 1
-                events[place] = address
-                numbers[place] = x
+            c, y, z = position(address, shape)
+            place = cursor[y * ticks + t]
+            cursor[y * ticks + t] = place + 1
+            events[place] = c << 32 | z
+            if gather:
+                numbers[place] = value[r, address]
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def seen_rows(begin, end, shape):
+    """The input rows, from and to, whose taps can lead to output rows begin to end."""
+    top = begin * shape[15] - shape[17]
+    return max(top, 0), min(top + (end - 1 - begin) * shape[15] + (shape[10] - 1) * shape[19] + 1, shape[21])
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
@@ -64,92 +67,105 @@ def inside(target, count, step, begin, end):
 
 
 @njit(nogil=True, error_model="numpy")
-def scatter(first, last, events, numbers, weight, rows, columns, shape, begin, end, sums):
-    """Add the listed events [first, last) to ``sums`` [(end - begin) * OW * O], output rows begin to end."""
+def scatter(t, ticks, starts, events, numbers, weight, rows, columns, shape, begin, end, sums):
+    """Add the listed events of a tick to ``sums`` [(end - begin) * OW * O], output rows begin to end."""
     outputs, line, per_group, in_group = shape[6], shape[7], shape[8], shape[9]
     taps_y, taps_x, step_y, step_x = shape[10], shape[11], shape[12], shape[13]
-    together = outputs == per_group and step_x == 1
-    apart, stride = step_y * line * outputs, taps_x * per_group
-    for e in range(first, last):
-        c, y, z = position(events[e], shape)
+    together, gather = outputs == per_group and step_x == 1, numbers.shape[0] > 0
+    apart, stride, x = step_y * line * outputs, taps_x * per_group, weight.dtype.type(1)
+    low, high = seen_rows(begin, end, shape)
+    for y in range(low, high):
+        first, last = starts[y * ticks + t], starts[y * ticks + t + 1]
         target = rows[y, 2]
         top, bottom = inside(target, rows[y, 1], step_y, begin, end)
-        tap_x, count_x, ox = columns[z, 0], columns[z, 1], columns[z, 2]
-        at = ((target + top * step_y - begin) * line + ox) * outputs
-        start = ((c * taps_y + rows[y, 0] + top) * taps_x + tap_x) * per_group
-        if together:
-            add_rows(sums, at, apart, weight, start, stride, bottom - top, count_x * outputs, numbers[e])
+        if first == last or top >= bottom:
             continue
-        at += c // in_group * per_group
-        for i in range(count_x):
-            beside, from_ = at + i * step_x * outputs, start + i * per_group
-            add_rows(sums, beside, apart, weight, from_, stride, bottom - top, per_group, numbers[e])
+        line_at = (target + top * step_y - begin) * line
+        for e in range(first, last):
+            c, z = events[e] >> 32, events[e] & 0xFFFFFFFF
+            count_x = columns[z, 1]
+            at = (line_at + columns[z, 2]) * outputs
+            start = ((c * taps_y + rows[y, 0] + top) * taps_x + columns[z, 0]) * per_group
+            if gather:
+                x = numbers[e]
+            if together:
+                add_rows(sums, at, apart, weight, start, stride, bottom - top, count_x * outputs, x)
+                continue
+            at += c // in_group * per_group
+            for i in range(count_x):
+                beside, from_ = at + i * step_x * outputs, start + i * per_group
+                add_rows(sums, beside, apart, weight, from_, stride, bottom - top, per_group, x)
 
 
 @njit(nogil=True, error_model="numpy")
-def mark(first, last, events, masks, rows, columns, shape, begin, end, marks, bits, seen):
-    """Set ``marks`` u1 [(end - begin) * OW] to 1 where one of the listed events [first, last) reaches a cell.
+def mark(t, ticks, starts, events, masks, rows, columns, shape, begin, end, marks, bits, seen):
+    """Set ``marks`` u1 [(end - begin) * OW] to 1 where a listed event of a tick reaches a cell; returns whether any does.
 
     ``masks`` u8 [C, Ky, Kx, words] has a bit per channel to which a weight leads that is not 0; they are added to
-    ``bits`` u8 [.. * OW * words]. Both are empty where all channels of a reached cell are reached. ``seen`` u1 [>= 2, W]:
-    scratch, 0 on entry and on return.
+    ``bits`` u8 [.. * OW * words]. Both are empty where all channels of a reached cell are reached. ``seen`` u1 [2, W]:
+    scratch.
     """
-    if masks.shape[0] == 0 and last - first > 16:
-        _spread(first, last, events, rows, shape, begin, end, marks, seen)
-        return
     line, taps_y, taps_x, step_y, step_x, words = shape[7], shape[10], shape[11], shape[12], shape[13], shape[14]
-    for e in range(first, last):
-        c, y, z = position(events[e], shape)
+    low, high = seen_rows(begin, end, shape)
+    reached = False
+    for y in range(low, high):
+        first, last = starts[y * ticks + t], starts[y * ticks + t + 1]
         target = rows[y, 2]
         top, bottom = inside(target, rows[y, 1], step_y, begin, end)
-        for j in range(top, bottom):
-            cell = (target + j * step_y - begin) * line + columns[z, 2]
-            tap = (c * taps_y + rows[y, 0] + j) * taps_x + columns[z, 0]
-            for i in range(columns[z, 1]):
-                if masks.shape[0] == 0:
-                    marks[cell] = 1
-                for b in range(words if masks.shape[0] > 0 else 0):
-                    mask = masks[tap * words + b]
-                    bits[cell * words + b] |= mask
-                    if mask != 0:
-                        marks[cell] = 1
-                cell += step_x
-                tap += 1
+        if first == last or top >= bottom:
+            continue
+        reached = True
+        at = (target + top * step_y - begin) * line
+        if masks.shape[0] == 0:
+            _widened(first, last, events, columns, shape, seen)
+            across = seen[1]
+            for j in range(bottom - top):
+                out = marks[at + j * step_y * line : at + j * step_y * line + line]
+                for k in range(line):
+                    out[k] = across[k] if across[k] != 0 else out[k]
+            continue
+        for e in range(first, last):
+            c, z = events[e] >> 32, events[e] & 0xFFFFFFFF
+            for j in range(bottom - top):
+                cell = at + j * step_y * line + columns[z, 2]
+                tap = (c * taps_y + rows[y, 0] + top + j) * taps_x + columns[z, 0]
+                for _ in range(columns[z, 1]):
+                    for b in range(words):
+                        mask = masks[tap * words + b]
+                        bits[cell * words + b] |= mask
+                        if mask != 0:
+                            marks[cell] = 1
+                    cell += step_x
+                    tap += 1
+    return reached
 
 
 @njit(nogil=True, error_model="numpy")
-def _spread(first, last, events, rows, shape, begin, end, marks, seen):
-    """Mark by widening: the pixels of events, first along columns, then along rows."""
-    width, line = shape[5], shape[7]
-    stride_y, stride_x, pad_y, pad_x = shape[16], shape[17], shape[18], shape[19]
-    dilation_y, dilation_x, taps_y, taps_x = shape[20], shape[21], shape[10], shape[11]
-    low = max(begin * stride_y - pad_y, 0)
-    high = min((end - 1) * stride_y - pad_y + (taps_y - 1) * dilation_y + 1, rows.shape[0])
+def _widened(first, last, events, columns, shape, seen):
+    """seen[1, : OW] = the output columns that a row's events reach."""
+    width, line, taps_x = shape[5], shape[7], shape[11]
+    stride, pad, dilation = shape[16], shape[18], shape[20]
+    pixels, out = seen[0], seen[1]
+    out[:line] = 0
+    if last - first <= 8 or stride > 2:
+        for e in range(first, last):
+            z = events[e] & 0xFFFFFFFF
+            for i in range(columns[z, 1]):
+                out[columns[z, 2] + i * shape[13]] = 1
+        return
+    pixels[:width] = 0
     for e in range(first, last):
-        _, y, z = position(events[e], shape)
-        seen[y - low, z] = 1
-    across = seen[seen.shape[0] - 1]
-    for target in range(begin, end):
-        out = marks[(target - begin) * line : (target - begin + 1) * line]
-        for j in range(taps_y):
-            y = target * stride_y - pad_y + j * dilation_y
-            if y >= low and y < high:
-                pixels = seen[y - low]
-                for z in range(width):
-                    across[z] |= pixels[z]
-        for i in range(taps_x):
-            offset = i * dilation_x - pad_x
-            # the outputs whose tap lies inside: ox * stride + offset in [0, width)
-            left = 0 if offset >= 0 else (stride_x - 1 - offset) // stride_x
-            right = min(line, (width - 1 - offset) // stride_x + 1) if offset < width else 0
-            if right <= left:
-                continue
-            there, pixels = out[left:right], across[left * stride_x + offset :]
-            if stride_x == 1:
+        pixels[events[e] & 0xFFFFFFFF] = 1
+    for i in range(taps_x):
+        offset = i * dilation - pad
+        # the outputs whose tap lies inside: ox * stride + offset in [0, width)
+        left = 0 if offset >= 0 else (stride - 1 - offset) // stride
+        right = min(line, (width - 1 - offset) // stride + 1) if offset < width else 0
+        if right > left:
+            there, here = out[left:right], pixels[left * stride + offset :]
+            if stride == 1:
                 for k in range(right - left):
-                    there[k] |= pixels[k]
+                    there[k] |= here[k]
             else:
                 for k in range(right - left):
-                    there[k] |= pixels[k * stride_x]
-        across[:] = 0
-    seen[: high - low] = 0
+                    there[k] |= here[2 * k]

@@ -11,7 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 BYTES = 64  # of one vector; a machine whose vectors are narrower uses several of them
-UNROLL = 4
+TOGETHER = (4, 2, 1)  # vectors that are worked on side by side
 WORD, SHORT = ir.IntType(64), ir.IntType(32)
 
 
@@ -30,8 +30,8 @@ def copy_row_plain(target, at, source, start, count):
         target[at + k] = source[start + k]
 
 
-class _Vectors:
-    """Vectors of a number in a function that is being built."""
+class Vectors:
+    """Vectors of a type of number, in a function that is being built."""
 
     def __init__(self, context: Any, builder: Any, number: Any) -> None:
         self.context, self.builder = context, builder
@@ -63,7 +63,11 @@ class _Vectors:
         self.builder.store(value, place, align=self.size)
 
     def masked(self, what: str, mask: Any, place: Any, value: Any = None) -> Any:
-        pointer, align, nothing = self.vector.as_pointer(), ir.Constant(SHORT, self.size), ir.Constant(self.vector, None)
+        pointer, align, nothing = (
+            self.vector.as_pointer(),
+            ir.Constant(SHORT, self.size),
+            ir.Constant(self.vector, None),
+        )
         if what == "load":
             kind = ir.FunctionType(self.vector, [pointer, SHORT, self.masks, self.vector])
             arguments = [place, align, mask, nothing]
@@ -73,21 +77,30 @@ class _Vectors:
         function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.masked.{what}.{self.suffix}")
         return self.builder.call(function, arguments)
 
-    def loop(self, count: Any, body: Callable[[Any, Any], None]) -> None:
-        """``body(k, mask)`` for every vector of ``count`` numbers; mask is None for whole ones."""
+    def loop(
+        self, count: Any, one: Callable[[Any, Any], None], several: Callable[[list[Any]], None] | None = None
+    ) -> None:
+        """``one(k, mask)`` for every vector of ``count`` numbers, k its first; mask is None for whole ones.
+
+        Whole vectors come four or two together where they can; ``several`` takes those, if it is given.
+        """
         builder = self.builder
-        step = UNROLL * self.lanes
         first: Any = ir.Constant(WORD, 0)
-        for wide in (step, self.lanes):
+        for together in TOGETHER:
+            wide = together * self.lanes
             end = builder.and_(count, ir.Constant(WORD, -wide))
             with cgutils.for_range_slice(builder, first, end, ir.Constant(WORD, wide), WORD) as (k, _):
-                for j in range(0, wide, self.lanes):
-                    body(builder.add(k, ir.Constant(WORD, j)), None)
+                places = [builder.add(k, ir.Constant(WORD, j)) for j in range(0, wide, self.lanes)]
+                if several is not None:
+                    several(places)
+                else:
+                    for place in places:
+                        one(place, None)
             first = end
         with builder.if_then(builder.icmp_signed("<", first, count), likely=False):
             rest = self.splat(builder.trunc(builder.sub(count, first), SHORT), SHORT)
             lanes = ir.Constant(ir.VectorType(SHORT, self.lanes), list(range(self.lanes)))
-            body(first, builder.icmp_signed("<", lanes, rest))
+            one(first, builder.icmp_signed("<", lanes, rest))
 
 
 @intrinsic
@@ -109,7 +122,7 @@ def add_rows(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         target, at, apart, source, start, stride, rows, count, x = arguments
-        v = _Vectors(context, builder, number)
+        v = Vectors(context, builder, number)
         to, row = v.data(signature.args[0], target, at), v.data(signature.args[3], source, start)
         builder.call(_add_rows(context, builder.module, number), [to, apart, row, stride, rows, count, x])
         return context.get_dummy_value()
@@ -129,7 +142,7 @@ def _add_rows(context: Any, module: Any, number: Any) -> Any:
     function.linkage = "internal"
     function.attributes.add("noinline")
     builder = ir.IRBuilder(function.append_basic_block())
-    v = _Vectors(context, builder, number)
+    v = Vectors(context, builder, number)
     to, apart, row, stride, rows, count, x = function.args
     factor = v.splat(x, v.element)
     multiply, add = (builder.fmul, builder.fadd) if v.floating else (builder.mul, builder.add)
@@ -157,7 +170,7 @@ def copy_row(typing_context: Any, target: Any, at: Any, source: Any, start: Any,
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         target_array, at, source_array, start, count = arguments
-        v = _Vectors(context, builder, target.dtype)
+        v = Vectors(context, builder, target.dtype)
         to, row = v.data(signature.args[0], target_array, at), v.data(signature.args[2], source_array, start)
 
         def body(k: Any, mask: Any) -> None:
@@ -181,7 +194,7 @@ def fill_row(typing_context: Any, target: Any, at: Any, count: Any, x: Any) -> A
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, at, count, x = arguments
-        v = _Vectors(context, builder, number)
+        v = Vectors(context, builder, number)
         to, value = v.data(signature.args[0], array, at), v.splat(x, v.element)
 
         def body(k: Any, mask: Any) -> None:
@@ -191,6 +204,25 @@ def fill_row(typing_context: Any, target: Any, at: Any, count: Any, x: Any) -> A
                 v.masked("store", mask, v.place(to, k), value)
 
         v.loop(count, body)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def prefetch_row(typing_context: Any, array: Any, at: Any, count: Any) -> Any:
+    """Ask for array[at : at + count], which will soon be read and written, ahead of time."""
+    signature = types.void(array, types.intp, types.intp)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        v = Vectors(context, builder, array.dtype)
+        base, pointer = v.data(signature.args[0], arguments[0], arguments[1]), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer, SHORT, SHORT, SHORT])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        hints = [ir.Constant(SHORT, hint) for hint in (1, 3, 1)]  # to be written, to be kept near, data
+        lanes = ir.Constant(WORD, v.lanes)
+        with cgutils.for_range_slice(builder, ir.Constant(WORD, 0), arguments[2], lanes, WORD) as (k, _):
+            builder.call(function, [builder.bitcast(builder.gep(base, [k]), pointer), *hints])
         return context.get_dummy_value()
 
     return signature, generate
