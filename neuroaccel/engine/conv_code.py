@@ -1,18 +1,20 @@
 """Source of the kernel that runs a convolution and the neurons behind it together, band by band and cell by cell.
 
-A cell is a place of the output with all its channels; states, currents and parameters lie cell by cell. A band of output
-rows is brought through all ticks of a block before the next one: its currents never leave the second-level cache, and
-states are read once per block. In a tick only those cells of a band are looked at that are due: an event reaches them, or
-a neuron of them is awake (:mod:`neuroaccel.engine.sleep`); a band without any is passed over. A due cell first makes up
-for the silent ticks that it missed, each rounded on its own. Where neurons cannot sleep, or their states are recorded,
-every cell is due at every tick.
+A cell is a place of the output with all its channels; states, currents and parameters lie cell by cell. A band of
+output rows is brought through all ticks of a block before the next one: its currents never leave the second-level
+cache, and states are read once per block. In a tick, a band is passed over in one of three ways:
 
-The kernel takes states V[N, size] and ``values`` (parameters, derived values, the bounds of the sleep rule) V[size] where
-``wide`` names them, else V[1]. ``due`` u1[N, cells] is TOUCHED where an event reaches a cell, AWAKE where a neuron of it
-was awake after its last tick, else 0; ``waking`` i8[N, bands] counts those. ``stamp`` i8[N, cells] is the tick that a cell
-has come to, ``clock`` i8[N] counts a sample's ticks. ``driven`` u8[cells * words] has a bit for each neuron that a bias or
-leak drives, or is empty where no neuron is driven, or [1] where all are. ``work`` i8[2] counts bands and cells that were
-looked at. With ``ticks`` 0 every cell is brought to the present, and nothing else happens.
+- *not at all*: no event reaches it and nobody in it is awake (:mod:`neuroaccel.engine.sleep`);
+- *due*: only the cells that an event reaches or in which a neuron is awake. A due cell first makes up for the silent
+  ticks that it missed, each rounded on its own;
+- *straight*: every cell, in one sweep, where events reach most of them anyway or where neurons cannot sleep.
+
+The kernel takes states V[N, size] and ``values`` (parameters, derived values, bounds of the sleep rule) V[size] where
+``wide`` names them, else V[1]. ``due`` u1[N, cells] is TOUCHED where an event reaches a cell, AWAKE where a neuron of
+it may be awake, else 0; ``waking`` i8[N, bands] counts the latter. ``stamp`` i8[N, cells] is the tick that a cell has
+come to, ``clock`` i8[N] counts a sample's ticks. ``driven`` u8[cells * words] has a bit for each neuron that a bias or
+leak drives; it is empty where none is, [1] where all are. ``work`` i8[3] counts bands, due cells and straight cells.
+With ``ticks`` 0 every cell is brought to the present, and nothing else happens.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class ConvPopulation(Operation):
     """A population whose currents come from a convolution and are used up at once, band by band.
 
     Its port is the convolution's input. Neurons lie in the order of cells, [OH, OW, O]; whoever cannot fire for lack of
-    input is left alone until an event comes (:mod:`neuroaccel.engine.cell_code`).
+    input is left alone until an event comes (:mod:`neuroaccel.engine.conv_code`).
 
     Arguments:
         synapse: the convolution.
@@ -77,7 +77,7 @@ class ConvPopulation(Operation):
 
     def allocate(self, batch: int) -> dict[str, Array]:
         bands = self.synapse.taps.bands
-        state = {}
+        state: dict[str, Array] = {}
         for key, fresh in self.fresh.items():
             state[key] = aligned(batch * self.static.size, self.dtype).reshape(batch, self.static.size)
             state[key][...] = self.inward(key, fresh[None])
@@ -145,13 +145,13 @@ class ConvPopulation(Operation):
             "cells asleep are left alone" if self.population.can_sleep else "no cell may sleep (bias, leak or program)"
         )
         return (
-            f"with '{self.synapse.name}', {self.static.size} >= {SMALLEST} neurons: {taps.bands} bands of {taps.height} "
-            f"output rows, cells of {self.width} channels; {lazy}"
+            f"with '{self.synapse.name}' ({self.static.size} >= {SMALLEST} neurons), {taps.bands} bands of "
+            f"{taps.height} output rows, cells of {self.width} channels; {lazy}"
         )
 
 
 def _bits(driven: Array, cells: int, width: int) -> NDArray[np.uint64]:
-    """Flags per neuron in the order of cells, or one for all → words of bits per cell; [1] if all are set, [0] if none."""
+    """Flags per neuron in the order of cells, or one for all → words of bits; [1] if all are set, empty if none."""
     if driven.all() or not driven.any():
         return np.ones(int(driven.all()), np.uint64)
     words = -(-width // 64)

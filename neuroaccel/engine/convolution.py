@@ -68,8 +68,8 @@ def axis(size: int, out: int, taps: int, stride: int, padding: int, dilation: in
 class Convolution(Synapses):
     """Conv1d and Conv2d: every event adds its taps' weights to the cells (places, with all channels) around it.
 
-    ``cells`` says that currents lie in the order of cells, ``[OH, OW, O]``, and not in C-order; ``ones`` that every event's
-    value is 1.
+    ``cells`` says that currents lie in the order of cells, ``[OH, OW, O]``, and not in C-order; ``ones`` that every
+    event's value is 1.
     """
 
     def __init__(

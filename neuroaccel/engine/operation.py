@@ -187,8 +187,10 @@ class Operation(ABC):
     ``fresh`` holds its state variables' fresh values without batch; ``columns`` the raw counts that it keeps;
     ``reads_events`` says that it needs the index of its inputs, ``finds_events`` that it fills its own, ``flags_value``
     that an element of it is touched exactly where it is not 0, and ``passes_touched`` that it needs its inputs' flags.
+    ``merged`` says that another operation does its part: it never runs and has no values.
     """
 
+    merged: ClassVar[bool] = False
     reads_events: ClassVar[bool] = False
     finds_events: ClassVar[bool] = False
     flags_value: ClassVar[bool] = False
@@ -229,6 +231,14 @@ class Operation(ABC):
 
     def restored(self, work: Work) -> None:  # noqa: B027  # most have nothing to learn
         """Learn that the state was put in from outside."""
+
+    def counters(self, batch: int) -> dict[str, Int64]:
+        """The raw counts of N samples, at 0."""
+        return {column: np.zeros(batch, np.int64) for column in self.columns}
+
+    def lent(self, counts: Mapping[str, Int64]) -> dict[str, dict[str, Int64]]:
+        """Of an operation that does merged nodes' parts: node → column → a view of the counts that it keeps for it."""
+        return {}
 
     def book(self, counts: Mapping[str, Int64]) -> dict[str, Int64]:
         """The counts that users see, of those that are kept."""

@@ -11,6 +11,7 @@ import numpy as np
 from neuroaccel.engine.clocks import Inner, Kept, Recall, Windowed
 from neuroaccel.engine.conv_population import ConvPopulation, Counted
 from neuroaccel.engine.convolution import Convolution
+from neuroaccel.engine.delayed_synapses import DelayedSynapses, Group, MergedDelay, MergedLinear, groups
 from neuroaccel.engine.delays import Delayed, DelayedEvents
 from neuroaccel.engine.elementwise import (
     Constants,
@@ -28,6 +29,7 @@ from neuroaccel.engine.integer_synapses import integer_synapse
 from neuroaccel.engine.linear import Linear
 from neuroaccel.engine.operation import Latch, Operation, Same, Static
 from neuroaccel.engine.pipelined import Pipelined
+from neuroaccel.engine.pooling import EventPool
 from neuroaccel.engine.populations import Population, emission
 from neuroaccel.engine.synapses import bias_flags
 from neuroaccel.errors import InputError, ProgramError, UnsupportedNode
@@ -37,8 +39,8 @@ from neuroaccel.graph.clocks import Clock, clocks, standing_nodes
 from neuroaccel.graph.signal import summed
 
 Number = Literal["float32", "float64", "integer"]
-# Where a value comes from: a node, the sum of the edges of a port, or a node one tick earlier.
-Ref = tuple[Literal["node", "sum", "previous"], str]
+# Where a value comes from: a node, the sum of the edges of a port, some of those edges in one, a node one tick earlier.
+Ref = tuple[Literal["node", "sum", "delayed", "previous"], str]
 T = TypeVar("T")
 
 REASONS: dict[type[n.Node], str] = {
@@ -111,6 +113,12 @@ class Plan:
         steps = {name: step.operation for (kind, name), step in self.steps.items() if kind == "node"}
         return {name: operation for name, operation in steps.items() if isinstance(operation, Inner)}
 
+    @property
+    def groups(self) -> list[Group]:
+        """Branches that one operation runs."""
+        operations = [step.operation for step in self.steps.values()]
+        return [operation.group for operation in operations if isinstance(operation, DelayedSynapses)]
+
     def block(self, batch: int) -> int:
         """Ticks that are worth running at once: as many as keep the largest node's values in the second-level cache."""
         largest = max(step.operation.static.size for step in self.steps.values())
@@ -156,15 +164,27 @@ def compile_graph(graph: Graph, arithmetic: Number = "float32") -> Plan:
     return _Compiler(graph, arithmetic).plan()
 
 
+def recompiled(plan: Plan, graph: Graph) -> Plan:
+    """Plan a graph that differs in weights only, with operations that can go on where those of ``plan`` are.
+
+    Raises:
+        UnsupportedNode: as of :func:`compile_graph`.
+    """
+    return _Compiler(graph, plan.arithmetic, plan).plan()
+
+
 def refusals(graph: Graph, arithmetic: Number = "float32") -> dict[str, str]:
     """Which nodes of a graph the engine cannot hold, and why.
 
     Returns:
-        node → reason with what to do; empty if the graph runs.
+        node → reason with what to do, nodes of a Scope as ``scope/node``; empty if the graph runs.
     """
     compiler = _Compiler(graph, arithmetic)
     reasons: dict[str, str] = {}
     for name in graph.order:
+        node = graph.nodes[name]
+        if isinstance(node, n.Scope):
+            reasons |= {f"{name}/{inner}": why for inner, why in refusals(node.graph, arithmetic).items()}
         try:
             compiler.operation(name)
         except UnsupportedNode as error:
@@ -173,13 +193,22 @@ def refusals(graph: Graph, arithmetic: Number = "float32") -> dict[str, str]:
 
 
 class _Compiler:
-    def __init__(self, graph: Graph, arithmetic: Number) -> None:
+    def __init__(self, graph: Graph, arithmetic: Number, earlier: Plan | None = None) -> None:
         if arithmetic not in get_args(Number):
             raise InputError(f"arithmetic is {', '.join(get_args(Number))}, not '{arithmetic}'")
-        self.graph, self.arithmetic = graph, arithmetic
+        self.graph, self.arithmetic, self.earlier = graph, arithmetic, earlier
         self.number = "int64" if arithmetic == "integer" else arithmetic
         self.signals, self.clocks = infer(graph), clocks(graph)
         self.operations: dict[str, Operation] = {}
+        self.components = components(graph)
+        self.groups = self.worth_merging() if earlier is None else earlier.groups
+        self.merged = {name: group for group in self.groups for name in group.members}
+
+    def worth_merging(self) -> list[Group]:
+        """Branches that one operation is to run."""
+        looped = {name for names, loop in self.components if loop for name in names}
+        timed = {name for name, clock in self.clocks.items() if clock}
+        return groups(self.graph, self.signals, looped | timed) if self.number == "float32" else []
 
     def static(self, name: str) -> Static:
         """What a node emits; a population's depends on nothing else, so that loops can be planned."""
@@ -188,9 +217,11 @@ class _Compiler:
             return self.guarded(name, lambda: emission(node, self.number))
         return self.operation(name).static
 
-    def total(self, name: str, port: str) -> Sum:
+    def total(self, name: str, port: str, terms: int = 0) -> Sum:
+        """The sum of a port's edges, or in floating point of ``terms`` terms: some of the edges come as one."""
         statics = [self.static(edge.source) for edge in self.graph.into(name, port)]
-        return self.guarded(name, lambda: Sum(name, statics, self.number))
+        whole = self.guarded(name, lambda: Sum(name, statics, self.number))
+        return whole if terms in (0, len(statics)) else Sum(name, [whole.static] * terms, self.number)
 
     def port(self, name: str, port: str) -> Static:
         edges = self.graph.into(name, port)
@@ -221,6 +252,10 @@ class _Compiler:
 
     def build(self, name: str, node: n.Node, ports: list[Static]) -> Operation:
         shape, number = self.signals[name].shape, self.number
+        if name in self.merged:
+            if isinstance(node, n.Linear):
+                return MergedLinear(name, node, self.merged[name], ports[0], Static.plain(shape))
+            return MergedDelay(name, self.merged[name], ports[0], number)
         if isinstance(node, n.Synapse):
             synapse = self.synapse(name, node, ports[0])
             return Pipelined(synapse) if self.graph.latches(name) else synapse
@@ -234,7 +269,8 @@ class _Compiler:
         if isinstance(node, n.Constant):
             return Constants(name, node, number)
         if isinstance(node, n.Pool2d):
-            return Pool(name, node, ports[0], shape, number)
+            analog = any(signal.kind == "analog" for signal in self.arriving(name))
+            return (Pool if analog else EventPool)(name, node, ports[0], shape, number)
         if isinstance(node, n.Delay):
             delayed = Delayed if summed(name, self.arriving(name)).kind == "analog" else DelayedEvents
             return delayed(name, node, ports[0], number)
@@ -254,7 +290,7 @@ class _Compiler:
             return Kept(name, ports[0], number)
         if isinstance(node, n.Scope):
             try:
-                return Inner(name, node, compile_graph(node.graph, self.arithmetic), ports, shape)
+                return Inner(name, node, self.within(name, node.graph), ports, shape)
             except UnsupportedNode as error:
                 raise UnsupportedNode(f"{name}/{error.node}", error.executor, error.reason) from error
         if isinstance(node, (n.Output, n.Flatten, n.Reshape, n.Probe, n.Add)):
@@ -265,6 +301,11 @@ class _Compiler:
                 raise ValueError("its input has no integer format; a readout can only lead to an Output")
             return Same(name, passed, "float64" if readout else number)
         raise ValueError(f"the engine does not know {node.kind}")
+
+    def within(self, name: str, graph: Graph) -> Plan:
+        """The plan of a scope."""
+        earlier = None if self.earlier is None else self.earlier.inner[name]
+        return compile_graph(graph, self.arithmetic) if earlier is None else recompiled(earlier.plan, graph)
 
     def synapse(self, name: str, node: n.Synapse, port: Static) -> Operation:
         shape, kind = self.signals[name].shape, summed(name, self.arriving(name)).kind
@@ -277,7 +318,8 @@ class _Compiler:
             return Linear(name, node, port, target, weight, bias, kind, self.signals[name].frac is not None)
         # Neurons in the order of cells list their spikes so, and float sums that are not exact would follow.
         exact, readers = self.signals[name].frac is not None, self.graph.out_of(name)
-        return Convolution(name, node, port, target, weight, bias, exact and self.private(readers[0].target) == name)
+        cells = exact and self.private(readers[0].target) == name
+        return Convolution(name, node, port, target, weight, bias, cells, kind == "binary")
 
     def arriving(self, name: str) -> list[Signal]:
         return [self.signals[edge.source] for edge in self.graph.into(name, "in")]
@@ -312,9 +354,14 @@ class _Compiler:
             sums[name] = []
             for port in n.ports_of(graph.nodes[name]):
                 refs = tuple(_source(edge) for edge in graph.into(name, port))
+                for group in [g for g in self.groups if (g.target, g.port) == (name, port)]:
+                    merged: Ref = ("delayed", group.key)
+                    steps[merged] = Step(self.delayed(group), (("node", group.source),))
+                    sums[name].append(merged)
+                    refs = (merged, *(ref for ref in refs if ref[1] not in group.members))
                 if len(refs) > 1:
                     total: Ref = ("sum", f"{name}:{port}")
-                    steps[total] = Step(self.total(name, port), refs)
+                    steps[total] = Step(self.total(name, port, len(refs)), refs)
                     sums[name].append(total)
                     refs = (total,)
                 sources.append(refs[0])
@@ -335,7 +382,7 @@ class _Compiler:
             self.arithmetic,
             self.signals,
             steps,
-            tuple(_stage(group, looped, steps, sums) for group, looped in components(graph)),
+            tuple(_stage(names, loop, steps, sums) for names, loop in self.components if names[0] not in self.merged),
             frozenset(r for r in read if not steps[r].operation.finds_events),
             frozenset(r for r in asked if steps[r].operation.flags_value),
             self.timed(steps),
@@ -351,6 +398,10 @@ class _Compiler:
             return None
         return synapse if synapse.cells and ConvPopulation.suits(synapse, population) else None
 
+    def delayed(self, group: Group) -> DelayedSynapses:
+        shape, scaled = self.signals[group.branches[0].linear].shape, self.signals[group.source].kind != "binary"
+        return DelayedSynapses(group, self.graph, self.static(group.source), Static.plain(shape), scaled)
+
     def drops(self, name: str, clock: Clock) -> bool:
         """Whether ticks of a node can be dropped, and somebody counts them."""
         return not isinstance(self.graph.nodes[name], n.Output) and any(part[0] == "keep" for part in clock or ())
@@ -364,6 +415,8 @@ class _Compiler:
         stands = standing_nodes(graph)
         found: dict[Ref, tuple[Clock, Clock]] = {}
         for ref, step in steps.items():
+            if ref[0] == "delayed":  # none of its nodes has a clock
+                continue
             name = ref[1].rsplit(":", 1)[0] if ref[0] == "sum" else ref[1]
             entering = [own[e.source] for e in graph.into(name) if own[e.source] is not None]
             before = entering[0] if ref[0] != "previous" and entering else own[name]

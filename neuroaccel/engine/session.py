@@ -13,7 +13,7 @@ from neuroaccel.engine.clocks import Clockwork, Records
 from neuroaccel.engine.events import EventStream
 from neuroaccel.engine.inputs import Feed, Fill, by_name, is_stream
 from neuroaccel.engine.operation import SOME, Array, Buffer, Latch, Now, Operation, Same, Work
-from neuroaccel.engine.plan import Number, Plan, Ref, compile_graph, origin
+from neuroaccel.engine.plan import Number, Plan, Ref, compile_graph, origin, recompiled
 from neuroaccel.engine.weights import replaced
 from neuroaccel.errors import InputError, StateError
 from neuroaccel.graph import Graph, Input, Neuron, Output
@@ -71,6 +71,7 @@ class Session:
         self._clockwork = Clockwork(self)
         graph = plan.graph
         emitting = [r for r in plan.steps if r[0] == "node" and not isinstance(graph.nodes[r[1]], Output)]
+        emitting = [r for r in emitting if not plan.steps[r].operation.merged]
         sending = [r for r in emitting if counts and plan.signals[r[1]].kind != "analog"]
         counted = {origin(plan.steps, r) for r in sending}
         self._counted = [r for r in sending if "spikes" not in plan.steps[r].operation.columns]
@@ -122,11 +123,12 @@ class Session:
         plan, rows = self.plan, self.block * self.batch
         for ref, step in plan.steps.items():
             if not isinstance(step.operation, Same):
-                self._buffers[ref] = Buffer.empty(rows, step.operation.static.size, step.operation.dtype)
+                size = 0 if step.operation.merged else step.operation.static.size
+                self._buffers[ref] = Buffer.empty(rows, size, step.operation.dtype)
         for ref, step in plan.steps.items():
             operation = step.operation
             node = plan.graph.nodes[ref[1]] if ref[0] == "node" else None
-            counts = {column: np.zeros(self.batch, np.int64) for column in operation.columns}
+            counts = operation.counters(self.batch)
             if node is not None and not isinstance(node, Output):
                 # What a neuron sends, its kernel counts as spikes.
                 counts["events_out"] = counts["spikes"] if "spikes" in counts else np.zeros(self.batch, np.int64)
@@ -146,6 +148,9 @@ class Session:
                 kept,
                 self._now,
             )
+        for ref, step in plan.steps.items():
+            for name, columns in step.operation.lent(self._works[ref].counts).items():
+                self._columns[name].update(columns)
 
     def _buffer(self, ref: Ref) -> Buffer:
         """Nodes that pass their input on share its buffer."""
@@ -378,12 +383,21 @@ class Session:
         return array[: self._ticks * self.batch].reshape(self._ticks, self.batch, *shape)
 
     def emitted(self, name: str) -> NDArray[Any]:
-        """What a node emitted in the last block, ``[K, N, *shape]``; a view that the next block overwrites."""
+        """What a node emitted in the last block, ``[K, N, *shape]``; a view that the next block overwrites.
+
+        Raises:
+            InputError: another operation does the node's part, so that there is nothing to see.
+        """
+        operation = self._operation(name)
+        if operation.merged:
+            how = operation.explain()
+            raise InputError(f"node '{name}' has no values, its part is done with others' ({how}); give it an Output")
         return self._block_of(self._works["node", name].out.value, self.plan.signals[name].shape)
 
     def value(self, name: str) -> NDArray[Any]:
         """What a node emitted in the last tick, ``[N, *shape]``; a view that the next block overwrites."""
-        return self.emitted(name)[-1]
+        last: NDArray[Any] = self.emitted(name)[-1]
+        return last
 
     def currents(self, name: str) -> NDArray[Any]:
         """What entered a neuron in the last block, ``[K, N, *shape]``."""
@@ -498,7 +512,7 @@ class Session:
                 holds exactly; nothing is changed then.
             UnsupportedNode: in integer arithmetic, weights or sums that leave their formats; nothing is changed then.
         """
-        self._take_up(compile_graph(replaced(self.plan.graph, weights), self.plan.arithmetic))
+        self._take_up(recompiled(self.plan, replaced(self.plan.graph, weights)))
 
     def _take_up(self, plan: Plan) -> None:
         """Go on with another plan of the same nodes, whose weights may differ."""

@@ -16,7 +16,7 @@ from neuroaccel.graph import nodes as n
 from neuroaccel.graph.fold import fold_pools
 from neuroaccel.graph.graph import Edge, Graph
 from neuroaccel.graph.snap import snap as snap_weights
-from neuroaccel.network import Network
+from neuroaccel.network import Keep, Memory, Network, Scope, Window
 from neuroaccel.network.nodes import Constant, InputPort, OutputPort
 from neuroaccel.neurons import Neuron
 from neuroaccel.synapses import Add, Delay, Dropout, Readout, Recurrent, SumPool2d
@@ -216,6 +216,14 @@ def _node(name: str, layer: nn.Module, before: Shape, after: Shape) -> n.Node:
         return n.Readout(layer.how)
     if isinstance(layer, Add):
         return n.Add()
+    if isinstance(layer, Memory):
+        return n.Memory(layer.capacity)
+    if isinstance(layer, Window):
+        return n.Window(layer.width, layer.stride)
+    if isinstance(layer, Keep):
+        return n.Keep()
+    if isinstance(layer, Scope):
+        raise UnsupportedNode(name, "lower", "lower its network by itself, and put the graph into a graph.Scope")
     raise UnsupportedNode(
         name, "lower", f"{type(layer).__name__} has no graph node; use layers of neuroaccel.synapses and neurons"
     )

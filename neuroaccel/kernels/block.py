@@ -10,6 +10,7 @@ pool in a cache, and so do gradients on their way back. Values are those of the 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,7 @@ from neuroaccel.program import Program
 from neuroaccel.program.language import INPUT, Assign, Parameter
 
 SMALL = 1 << 16  # neurons and ticks below which single layers cost no more
+EVEN = 4  # groups are a multiple of it, so that threads share them evenly
 GROUP = 1 << 19  # floats of all ticks of the samples that pass together, about: they should stay in a cache
 NORM = ("norm_mean", "norm_scale", "norm_shift")
 CURRENT = "norm_current"
@@ -115,8 +117,11 @@ class Plan:
     @cached_property
     def groups(self) -> list[tuple[int, int]]:
         """First and last sample of each."""
-        size = max(1, min(self.samples, GROUP // (self.ticks * self.neurons)))
-        return [(k, min(k + size, self.samples)) for k in range(0, self.samples, size)]
+        size = max(1, GROUP // (self.ticks * self.neurons))
+        count = -(-self.samples // size)
+        count = min(self.samples, -(-count // EVEN) * EVEN)
+        bounds = [k * self.samples // count for k in range(count + 1)]
+        return list(itertools.pairwise(bounds))
 
     @property
     def pooled(self) -> tuple[int, int]:
@@ -143,7 +148,7 @@ class Plan:
         """A group's states ``[chunks, S, n · neurons]`` of all that are kept."""
         chunks = flat.size // (states * self.samples * self.neurons)
         first, last = (k * chunks * states * self.neurons for k in group)
-        return flat[first:last].reshape(chunks, states, -1)
+        return flat[first:last].reshape(chunks, states, (group[1] - group[0]) * self.neurons)
 
     @cached_property
     def most(self) -> int:
@@ -279,7 +284,9 @@ def _(
     fields: str,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    plan, count = Plan.of(x, weight, Fields.of(fields)), x.shape[0] * x.shape[1]
+    told, count = Fields.of(fields), x.shape[0] * x.shape[1]
+    # Sizes may be symbols here, which no cache takes.
+    plan = Plan(x.shape[0], x.shape[1], conv.Shape.of(x[0], weight, told.padding), *told.window)
     chunks = (x.shape[0] + codegen.EVERY - 1) // codegen.EVERY if keep else 0
     return (
         like(x, count, weight.shape[0], *plan.pooled),
@@ -432,15 +439,14 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
     x, weight, gamma, beta, state, values, ctx.fields, _ = inputs
     ctx.set_materialize_grads(False)
     ctx.wanted = [k for k, value in enumerate(values) if value.requires_grad]
-    ctx.deep, ctx.state = x.requires_grad, state.shape
+    ctx.deep, ctx.shape, ctx.state = x.requires_grad, output[0].shape, state.shape
     ctx.save_for_backward(x, weight, gamma, beta, *output[2:], *values)
 
 
 def _gradients(ctx: Any, grad: Tensor | None, grad_end: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
     x, weight, gamma, beta, statistics, drive, kept, *values = ctx.saved_tensors
     if grad is None:
-        told = Fields.of(ctx.fields)
-        grad = like(x, x.shape[0] * x.shape[1], weight.shape[0], *Plan.of(x, weight, told).pooled).zero_()
+        grad = x.new_zeros(ctx.shape)
     if grad_end is None:
         grad_end = x.new_zeros(ctx.state)
     dx, dweight, dgamma, dbeta, dstate, totals = block_backward(

@@ -228,12 +228,15 @@ def _(
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     x, weight, bias, _, _ = inputs
+    ctx.set_materialize_grads(False)  # none is asked for of the events, and torch would wake its threads for zeros
     ctx.wanted = [x.requires_grad, weight.requires_grad, bias is not None and bias.requires_grad]
     # What no gradient needs may be changed before the backward, as torch allows.
     ctx.save_for_backward(x if ctx.wanted[1] else None, weight if ctx.wanted[0] else None, *output[1:])
 
 
-def _gradients(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+def _gradients(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return None, None, None, None, None
     x, weight, mask, kind = ctx.saved_tensors
     found = iter(linear_backward(grad, x, weight, mask, kind, ctx.wanted[2]))
     return (*(next(found) if want else None for want in ctx.wanted), None, None)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neuroaccel.kernels.block import Block
 from neuroaccel.neurons import Neuron
 from neuroaccel.neurons.backend import REFERENCE, choose
 from neuroaccel.synapses import OverTime
@@ -29,20 +30,38 @@ class Choice:
         return f"{self.implementation} ({self.reason})"
 
 
+def _blocks(net: nn.Module, inputs: dict[nn.Module, Tensor]) -> dict[nn.Module, str]:
+    """Layers that one operator would run, and a text that says so."""
+    told: dict[nn.Module, str] = {}
+    for network in net.modules():
+        holder: Any = network
+        for names in getattr(holder, "spans", {}).values():
+            layers = [holder[name] for name in names]
+            block = Block(*layers, *[None] * (4 - len(layers)))
+            if layers[0] in inputs and not block.refuses(inputs[layers[0]]):
+                told.update(dict.fromkeys(layers, f"one operator for {' → '.join(names)}"))
+    return told
+
+
 @contextmanager
-def _listening(net: nn.Module, found: dict[str, Choice]) -> Iterator[None]:
+def _listening(
+    net: nn.Module, found: dict[str, Choice], modes: dict[nn.Module, bool], inputs: dict[nn.Module, Tensor]
+) -> Iterator[None]:
     def neuron(layer: Neuron, x: Tensor) -> Choice:
         backend, reason = choose(layer.spec, x.to(layer.dtype), layer.values())
         return Choice(REFERENCE if backend is None else backend.name, reason)
 
     def stateless(layer: OverTime, x: Tensor) -> Choice:
+        layer.training = modes[layer]  # it runs in evaluation, and is asked what it would do in its own mode
         backend, reason = choose_layer(layer, x)
+        layer.training = False
         return (
             Choice(REFERENCE, reason) if backend is None else Choice(backend.name, reason or backend.reason(layer, x))
         )
 
     def listener(name: str) -> Any:
         def hear(layer: Neuron | OverTime, args: tuple[Any, ...]) -> None:
+            inputs.setdefault(layer, args[0])
             found.setdefault(name, neuron(layer, args[0]) if isinstance(layer, Neuron) else stateless(layer, args[0]))
 
         return hear
@@ -93,13 +112,16 @@ def which(net: nn.Module, x: Any) -> dict[str, Choice]:
     torch (numba: one tick of 3 neurons, it pays from 16384 on)
     """
     found: dict[str, Choice] = {}
+    inputs: dict[nn.Module, Tensor] = {}
     modes = {m: m.training for m in net.modules()}
     net.eval()  # running statistics stay as they are
     try:
-        with torch.no_grad(), _listening(net, found):
+        with torch.no_grad(), _listening(net, found, modes, inputs):
             net(x)
     finally:
         for module, mode in modes.items():
             module.training = mode
     alone = Choice(REFERENCE, "the network does not run it")
-    return {n: found.get(n, alone) for n, m in net.named_modules() if isinstance(m, KINDS)}
+    together = _blocks(net, inputs)
+    layers = {n: m for n, m in net.named_modules() if isinstance(m, KINDS)}
+    return {n: Choice("numba", together[m]) if m in together else found.get(n, alone) for n, m in layers.items()}

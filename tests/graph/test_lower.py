@@ -11,13 +11,15 @@ from torch import nn
 
 from neuroaccel import Network, lower
 from neuroaccel.errors import GraphError, InputError, UnsupportedNode
-from neuroaccel.graph import Graph, Neuron, Synapse, ValueGrid, chain, infer, nodes, sha256
+from neuroaccel.graph import Edge, Graph, Neuron, Synapse, ValueGrid, chain, infer, nodes, sha256
 from neuroaccel.graph import Linear as LinearNode
 from neuroaccel.graph.fold import fold_pools
 from neuroaccel.graph.nodes import AvgPool2d as AvgNode
 from neuroaccel.graph.nodes import Conv2d as ConvNode
 from neuroaccel.graph.nodes import Pool2d
 from neuroaccel.graph.snap import snap
+from neuroaccel.network import Keep, Memory, Scope, Window
+from neuroaccel.network.nodes import InputPort, OutputPort
 from neuroaccel.neurons import LI, LIF, CubaLIF
 from neuroaccel.synapses import (
     AvgPool2d,
@@ -291,3 +293,32 @@ def test_what_cannot_be_lowered_is_said_in_one_readable_line(net: Any, example: 
 def test_an_example_may_be_an_array() -> None:
     net, x = Network([Linear(5, 3), LIF()]), spikes(4, 2, 5)
     assert sha256(lower(net, x.numpy())) == sha256(lower(net, x))
+
+
+def test_windows_memories_and_keeps_are_lowered() -> None:
+    torch.manual_seed(0)
+    layers = {
+        "x": InputPort(),
+        "frames": InputPort(),
+        "keep": Keep(),
+        "a": Linear(4, 5),
+        "n": LIF(beta=0.5, threshold=0.3),
+        "w": Window(2, 2),
+        "m": Memory(2),
+        "f": Flatten(1),
+        "b": Linear(20, 3),
+        "o": LIF(beta=0.5, threshold=0.3),
+        "y": OutputPort(),
+    }
+    pairs = ["x keep", "keep a", "a n", "n w", "w m", "m f", "f b", "b o", "o y"]
+    net = Network(layers, [*(Edge(*p.split()) for p in pairs), Edge("frames", "keep", "mask")])
+    x = {"x": spikes(12, 3, 4, rate=0.6), "frames": spikes(12, 3, 1, seed=1, rate=0.7)}
+    graph = lower(net, x)
+    assert [graph.nodes[name].kind for name in ("keep", "w", "m")] == ["Keep", "Window", "Memory"]
+    again = Network.from_graph(graph)
+    assert equal(again.trace(x)[2], Network.from_graph(lower(again, x)).trace(x)[2])
+    raw, _ = Network.from_graph(lower(net, x, snap=False))(x)
+    assert torch.equal(raw, net(x)[0])
+    assert raw.sum() > 0
+    with pytest.raises(UnsupportedNode, match="'s': lower its network by itself"):
+        lower(Network({"s": Scope(Network([LIF()]), 2)}), spikes(3, 2, 4))

@@ -25,7 +25,7 @@ SHAPE = (12, 5, 2, 11, 10)  # T, N, C, H, W
 @pytest.fixture(autouse=True)
 def small_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(block, "SMALL", 0)
-    monkeypatch.setattr(block, "GROUP", 6000)  # samples go two by two, and the last alone
+    monkeypatch.setattr(block, "GROUP", 16000)  # four groups of one or two samples
     block._plan.cache_clear()
     monkeypatch.delenv(VARIABLE, raising=False)
 
@@ -102,7 +102,7 @@ def test_it_is_its_layers_one_by_one_and_their_gradients_in_float64(
     assert len(calls) == 1
     assert float(ours["y"].sum()) > 0
     assert list(ours) == list(plain)
-    assert torch.equal(ours["y"], plain["y"])
+    assert torch.allclose(ours["y"], plain["y"], rtol=1e-6, atol=0)
     for name, right in exact.items():
         largest = max(1e-2, float(right.abs().max()))
         error = float((ours[name] - right).abs().max()) / largest
@@ -123,7 +123,7 @@ def test_states_go_in_and_come_out() -> None:
     plain = results(other, x[5:], listened)
     assert torch.equal(ours["y"], plain["y"])
     for name, value in listened["2"].items():
-        assert torch.allclose(grads[name], value.grad, rtol=1e-5, atol=1e-6)
+        assert float((grads[name] - value.grad).abs().max()) <= 2e-6 * float(value.grad.abs().max())
 
 
 def test_results_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:

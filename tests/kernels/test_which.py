@@ -12,7 +12,7 @@ from neuroaccel.kernels.numba_backend import ONE_TICK, ONE_TICK_WITH_GRADIENT
 from neuroaccel.neurons import LI, LIF, Neuron
 from neuroaccel.neurons.backend import VARIABLE, choose
 from neuroaccel.program import NeuronSpec, zoo
-from neuroaccel.synapses import BatchNorm1d, Linear, Recurrent
+from neuroaccel.synapses import BatchNorm1d, BatchNorm2d, Conv2d, Linear, Recurrent, SumPool2d
 
 
 @pytest.fixture(autouse=True)
@@ -98,3 +98,18 @@ def test_the_environment_forces_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "fast")
     with pytest.raises(InputError, match=r"NEUROACCEL_KERNELS=fast: no such implementation; there are torch, numba"):
         layer(x)
+
+
+def test_a_block_that_one_operator_runs_is_told() -> None:
+    net = Network([Conv2d(2, 8, 5, padding=2, bias=False), BatchNorm2d(8), LIF(), SumPool2d(2)])
+    x = (torch.rand(10, 2, 2, 34, 34) < 0.05).float()
+    mean = net["1"].running_mean.clone()
+    found = [str(c) for c in which(net, x).values()]
+    assert found == ["numba (one operator for 0 → 1 → 2 → 3)"] * 4
+    assert net.training
+    assert net["1"].training
+    assert torch.equal(net["1"].running_mean, mean)
+    alone = {n.removeprefix("layers.layer_"): str(c) for n, c in which(net.eval(), x).items()}
+    assert "by its events" in alone["0"]
+    assert "in evaluation" in alone["1"]
+    assert alone["3"] == "numba (channels last)"

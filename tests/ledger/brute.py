@@ -11,6 +11,7 @@ import numpy as np
 
 from neuroaccel.graph import Graph, infer
 from neuroaccel.graph import nodes as n
+from neuroaccel.graph.clocks import clocks, ticks_of
 from neuroaccel.program import resolve
 
 Index = tuple[int, ...]
@@ -50,6 +51,27 @@ class Brute:
         self.signals = infer(graph)
         self.ticks, self.samples = emissions[graph.inputs[0]].shape[:2]
         self.memo: dict[tuple[str, int, int], Any] = {}
+        self.clock = clocks(graph)
+        self.nominal = ticks_of(graph, self.ticks)
+
+    def rows(self, name: str, s: int) -> list[int]:
+        """The ticks at which a node runs."""
+        return self.of_clock(self.clock[name] or (), s)
+
+    def of_clock(self, clock: Any, s: int) -> list[int]:
+        if clock == ():
+            return list(range(self.ticks))
+        before = self.of_clock(clock[:-1], s)
+        kind, *how = clock[-1]
+        if kind == "window":
+            return before[how[0] - 1 :: how[1]]
+        return [t for t in before if self.emissions[how[0]][t, s].flat[0] != 0]
+
+    def earlier(self, name: str, t: int, s: int, runs: int) -> int:
+        """The tick at which a node ran so many runs ago, −1 if there was none."""
+        rows = self.rows(name, s)
+        at = rows.index(t) - runs
+        return rows[at] if at >= 0 else -1
 
     def columns(self) -> dict[str, dict[str, list[int]]]:
         out: dict[str, dict[str, list[int]]] = {}
@@ -67,14 +89,22 @@ class Brute:
         inner = {k[len(head) :]: v for k, v in self.emissions.items() if k.startswith(head)}
         states = {k[len(head) :]: v for k, v in self.states.items() if k.startswith(head)}
         total: dict[str, dict[str, Any]] = {}
+        assert node.state == "reset" or self.clock[name] == ()
+        rows = {tuple(self.rows(name, s)) for s in range(self.samples)}
+        assert len(rows) == 1, "a scope behind a Keep is tested elsewhere"
         runs = [(0, self.ticks * node.ticks)]
         if node.state == "reset":
-            runs = [(t * node.ticks, (t + 1) * node.ticks) for t in range(self.ticks)]
+            runs = [(t * node.ticks, (t + 1) * node.ticks) for t in rows.pop()]
         for a, b in runs:
+
+            def cut(v: Any, a: int = a, b: int = b) -> Any:
+                each = len(v) // (self.ticks * node.ticks)  # scopes in scopes make more steps
+                return v[a * each : b * each]
+
             part = Brute(
                 node.graph,
-                {k: v[a:b] for k, v in inner.items()},
-                {k: {x: y[a:b] for x, y in v.items()} for k, v in states.items()},
+                {k: cut(v) for k, v in inner.items()},
+                {k: {x: cut(y) for x, y in v.items()} for k, v in states.items()},
             ).columns()
             for k, each in part.items():
                 for c, v in each.items():
@@ -86,7 +116,7 @@ class Brute:
         """What reaches a port: the sum of its edges; a recurrent edge brings the tick before."""
         total = None
         for e in self.graph.into(name, port):
-            at = t - 1 if e.recurrent else t
+            at = self.earlier(name, t, s, 1) if e.recurrent else t
             v = self.emissions[e.source][at, s] if at >= 0 else np.zeros_like(self.emissions[e.source][0, s])
             total = v if total is None else total + v
         return total
@@ -95,7 +125,7 @@ class Brute:
         count: dict[str, int] = {}
         signal = self.signals[name]
         if signal.kind != "analog" and not isinstance(node, (n.Output, n.Probe, n.Constant, n.Scope)):
-            events = sum(int(v != 0) for t in range(self.ticks) for v in self.emissions[name][t, s].flat)
+            events = sum(int(v != 0) for t in self.rows(name, s) for v in self.emissions[name][t, s].flat)
             count["event_bytes"] = events * (1 + len(self.graph.out_of(name))) * 4
         if isinstance(node, (n.Synapse, n.Dendrite)):
             count |= self.synapse(name, node, s)
@@ -104,17 +134,32 @@ class Brute:
         elif isinstance(node, n.Neuron):
             count |= self.neuron(name, node, s)
         elif isinstance(node, n.Add):
-            count["elementwise"] = self.ticks * signal.size * (len(self.graph.into(name)) - 1)
+            count["elementwise"] = len(self.rows(name, s)) * signal.size * (len(self.graph.into(name)) - 1)
         elif isinstance(node, (n.Readout, n.Multiply, n.Table, n.LayerNorm, n.Softmax)):
-            count["elementwise"] = self.ticks * signal.size
+            count["elementwise"] = len(self.rows(name, s)) * signal.size
+        if count.get("nominal") is not None:
+            # Every tick makes as many products as another one; those that a Keep dropped make none.
+            dropped = self.nominal[name] - len(self.rows(name, s))
+            per_tick = self.per_tick(name, node)
+            count["dropped"] = dropped * per_tick
+            count["nominal"] += dropped * per_tick
         return count
+
+    def per_tick(self, name: str, node: Any) -> int:
+        """Products inside the border of one tick."""
+        if isinstance(node, n.Attention):
+            return 2 * self.signals[self.graph.into(name, "k")[0].source].size
+        shape = self.signals[self.graph.into(name, "in")[0].source].shape
+        if isinstance(node, n.Dendrite):
+            return 2 * sum(1 for _ in products(node, node.weight, shape)) + self.signals[name].size
+        return sum(1 for _ in products(node, node.weight, shape))
 
     def synapse(self, name: str, node: Any, s: int) -> dict[str, int]:
         binary = len(self.graph.into(name, "in")) == 1
         binary = binary and self.signals[self.graph.into(name, "in")[0].source].kind == "binary"
         count = dict.fromkeys(("nominal", "pruned", "zero_input", "synaptic_events", "macs"), 0)
         reads = 0
-        for t in range(self.ticks):
+        for t in self.rows(name, s):
             x = self.value(name, "in", t, s)
             hits, living = [], []
             for weight in [node.weight, node.gate] if isinstance(node, n.Dendrite) else [node.weight]:
@@ -151,12 +196,12 @@ class Brute:
                 bits = a.input.bits if a.input else source.maximum.bit_length()
             groups = math.ceil(math.prod(node.weight.shape[1:]) / a.group)
             arrays = 2 if isinstance(node, n.Dendrite) else 1
-            count["adc_conversions"] = self.ticks * self.signals[name].size * groups * bits * arrays
+            count["adc_conversions"] = len(self.rows(name, s)) * self.signals[name].size * groups * bits * arrays
         return count
 
     def attention(self, name: str, node: n.Attention, s: int) -> dict[str, int]:
         count = {"nominal": 0, "macs": 0, "zero_input": 0}
-        for t in range(self.ticks):
+        for t in self.rows(name, s):
             q, k, v = (self.value(name, p, t, s) for p in ("q", "k", "v"))
             keys, width = k.shape
             per_head = width // node.heads
@@ -188,7 +233,7 @@ class Brute:
             fresh = next(x.fresh for x in program.states if x.name == side)
             return float(np.broadcast_to(values[fresh], node.shape)[index]) if isinstance(fresh, str) else float(fresh)
 
-        for t in range(self.ticks):
+        for t in self.rows(name, s):
             reached = self.arrives(name, t, s) | self.biased_in(name)
             for index in itertools.product(*map(range, node.shape)):
                 spike = spiking and self.emissions[name][t, s][index] != 0
@@ -201,7 +246,7 @@ class Brute:
         bits = node.arithmetic.state.bits if node.arithmetic is not None and node.arithmetic.state is not None else 32
         count = {
             "updates_driven": driven,
-            "updates_nominal": self.ticks * node.size,
+            "updates_nominal": self.nominal[name] * node.size,
             "spikes": spikes,
             "state_bytes": math.ceil(driven * 2 * len(program.states) * bits / 8),
         }
@@ -211,7 +256,8 @@ class Brute:
 
     def arrives(self, name: str, t: int, s: int, port: str = "in") -> Any:
         """Which elements of a node's input are reached by a living event at tick t."""
-        masks = [self.sends(e.source, t - 1 if e.recurrent else t, s) for e in self.graph.into(name, port)]
+        last = self.earlier(name, t, s, 1) if any(e.recurrent for e in self.graph.into(name, port)) else t
+        masks = [self.sends(e.source, last if e.recurrent else t, s) for e in self.graph.into(name, port)]
         return np.logical_or.reduce(masks)
 
     def sends(self, name: str, t: int, s: int) -> Any:
@@ -223,19 +269,19 @@ class Brute:
         if (name, t, s) in self.memo:
             return self.memo[name, t, s]
         if isinstance(node, (n.Synapse, n.Dendrite)):
-            at = t - 1 if self.graph.timing == "pipelined" else t
+            at = self.earlier(name, t, s, 1) if self.graph.timing == "pipelined" else t
             if at >= 0:
                 x = self.value(name, "in", at, s)
                 for weight in [node.weight, node.gate] if isinstance(node, n.Dendrite) else [node.weight]:
                     for o, i, w in products(node, weight, x.shape):
                         out[o] |= bool(w != 0 and x[i] != 0)
-        elif isinstance(node, (n.Add, n.Probe)):
+        elif isinstance(node, (n.Add, n.Probe, n.Keep)):
             out = self.arrives(name, t, s)
         elif isinstance(node, n.Multiply):
             out = self.arrives(name, t, s) & self.arrives(name, t, s, "gate")
         elif isinstance(node, n.Delay):
             for index in itertools.product(*map(range, out.shape)):
-                at = t - int(np.broadcast_to(node.ticks, out.shape)[index])
+                at = self.earlier(name, t, s, int(np.broadcast_to(node.ticks, out.shape)[index]))
                 out[index] = at >= 0 and self.arrives(name, at, s)[index]
         elif isinstance(node, MOVES):
             out = self.moved(node, self.arrives(name, t, s), out.shape)
@@ -270,7 +316,7 @@ class Brute:
             last = isinstance(node, n.Linear) or (isinstance(node, n.Dendrite) and node.stride is None)
             for index in itertools.product(*map(range, out.shape)):
                 out[index] = bool(node.bias[index[-1 if last else 0]] != 0)
-        elif isinstance(node, (n.Add, n.Probe, n.Delay)):
+        elif isinstance(node, (n.Add, n.Probe, n.Delay, n.Keep)):
             out = self.biased_in(name)
         elif isinstance(node, n.Multiply):
             out = self.biased_in(name) | self.biased_in(name, "gate")

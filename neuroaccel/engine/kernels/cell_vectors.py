@@ -1,7 +1,7 @@
 """A neuron's tick in vectors: the lines of its kernel, translated one by one, for the neurons of a cell side by side.
 
-A compiler makes vectors of a plain loop over neurons as well, but not of two loops around each other, of which the inner
-one runs over ticks. Here the states of up to 64 neurons stay in registers, and what a neuron did comes back as a bit.
+A compiler makes vectors of a plain loop over neurons as well, but not of two loops, of which the inner one runs over
+ticks. Here states stay in registers over all ticks, and what a neuron did comes back as a bit of a word.
 """
 
 from __future__ import annotations
@@ -134,9 +134,7 @@ def _function(
 
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             v = Vectors(context, builder, number)
-            pointers = [
-                v.data(signature.args[2 * j], values[2 * j], values[2 * j + 1]) for j in range(len(arrays))
-            ]
+            pointers = [v.data(signature.args[2 * j], values[2 * j], values[2 * j + 1]) for j in range(len(arrays))]
             count, extra, *numbers = values[2 * len(arrays) :]
             given = [*pointers, count, extra, *numbers]
             returned = ir.VoidType() if result == types.void else ir.ArrayType(WORD, len(result))
@@ -265,7 +263,9 @@ def _joined(v: Vectors, conditions: list[Any]) -> Any:
     while len(conditions) > 1:
         lanes = 2 * conditions[0].type.count
         order = ir.Constant(ir.VectorType(SHORT, lanes), list(range(lanes)))
-        conditions = [b.shuffle_vector(one, two, order) for one, two in zip(conditions[::2], conditions[1::2], strict=True)]
+        conditions = [
+            b.shuffle_vector(one, two, order) for one, two in zip(conditions[::2], conditions[1::2], strict=True)
+        ]
     return b.bitcast(conditions[0], ir.IntType(conditions[0].type.count))
 
 
@@ -279,8 +279,8 @@ def cell_skip(
 ) -> Any:
     """``skip(state, at, .., wide, at, .., count, ticks, scalar, ..)``: silent ticks of ``count`` neurons, one by one.
 
-    Arguments as of :func:`cell_step`; the current is 0. It ends early when a tick changes no bit of its vectors: no later
-    one would.
+    Arguments as of :func:`cell_step`; the current is 0. It ends early when a tick changes no bit of its vectors: no
+    later one would.
     """
     tree, known = ast.parse(lines).body, _constants(constants)
 

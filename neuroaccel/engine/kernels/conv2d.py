@@ -42,8 +42,8 @@ def kernel(
 ):
     """value [R, C * H * W] -> current, touched [R, OH * OW * O], reach [R]; the rest as ``conv_events`` has it.
 
-    starts [H + 2], events, numbers: scratch for listed events, the last empty where all values are 1. sums, marks, bits, seen: scratch for the cells of a band, sums only
-    if turned; marks, bits and seen are 0 on entry and on return, and empty where nothing is to be told of touched elements.
+    starts [H + 2], events, numbers: scratch for listed events, the last empty where all values are 1. sums (only if
+    turned), marks, bits: scratch for the cells of a band; marks and bits are 0 on entry and on return.
     """
     outputs, line, words, height = shape[6], shape[7], shape[14], shape[22]
     size = current.shape[1]

@@ -1,10 +1,10 @@
 """What the kernels of convolutions share: events sorted by rows of the input, and what they add to which sums.
 
 ``shape`` is an i8 array: in order, the fields of ``neuroaccel.engine.convolution.FIELDS``. ``rows`` [H, 3] and
-``columns`` [W, 3] say for every input row (column): its first tap among the stored ones, how many taps of it stay inside
-the border, and the output row (column) that the first of them leads to. Weights lie as [C, Ky, Kx, O / groups], taps in
-stored order, in which those of one input follow one another along rising outputs. A cell is a place of the output with
-all its channels. Sums take events row by row of the input, and in a row in the order of their list.
+``columns`` [W, 3] say for every input row (column): its first tap among the stored ones, how many taps of it stay
+inside the border, and the output row (column) that the first of them leads to. Weights lie as [C, Ky, Kx, O / groups],
+taps in stored order, in which those of one input follow one another along rising outputs. A cell is a place of the
+output with all its channels. Sums take events row by row of the input, and in a row in the order of their list.
 """
 
 from numba import njit
@@ -99,7 +99,7 @@ def scatter(t, ticks, starts, events, numbers, weight, rows, columns, shape, beg
 
 @njit(nogil=True, error_model="numpy")
 def mark(t, ticks, starts, events, masks, rows, columns, shape, begin, end, marks, bits, seen):
-    """Set ``marks`` u1 [(end - begin) * OW] to 1 where a listed event of a tick reaches a cell; returns whether any does.
+    """Set ``marks`` u1 [(end - begin) * OW] to 1 where a listed event of a tick reaches a cell; False if none can.
 
     ``masks`` u8 [C, Ky, Kx, words] has a bit per channel to which a weight leads that is not 0; they are added to
     ``bits`` u8 [.. * OW * words]. Both are empty where all channels of a reached cell are reached. ``seen`` u1 [2, W]:

@@ -1,4 +1,4 @@
-"""Rows of numbers in vectors: the inner loop of a convolution, and the moves between sums, states and blocks."""
+"""Rows of numbers in vectors: the inner loop of a convolution, and what else moves rows."""
 
 from __future__ import annotations
 
@@ -21,13 +21,6 @@ def add_rows_plain(sums, at, apart, weight, start, stride, rows, count, x):
     for j in range(rows):
         for k in range(count):
             sums[at + j * apart + k] += weight[start + j * stride + k] * x
-
-
-@njit(nogil=True, error_model="numpy")
-def copy_row_plain(target, at, source, start, count):
-    """target[at : at + count] = source[start : start + count], one by one."""
-    for k in range(count):
-        target[at + k] = source[start + k]
 
 
 class Vectors:
@@ -161,29 +154,6 @@ def _add_rows(context: Any, module: Any, number: Any) -> Any:
         v.loop(count, body)
     builder.ret_void()
     return function
-
-
-@intrinsic
-def copy_row(typing_context: Any, target: Any, at: Any, source: Any, start: Any, count: Any) -> Any:
-    """As ``copy_row_plain``, in vectors."""
-    signature = types.void(target, types.intp, source, types.intp, types.intp)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        target_array, at, source_array, start, count = arguments
-        v = Vectors(context, builder, target.dtype)
-        to, row = v.data(signature.args[0], target_array, at), v.data(signature.args[2], source_array, start)
-
-        def body(k: Any, mask: Any) -> None:
-            here, there = v.place(to, k), v.place(row, k)
-            if mask is None:
-                v.store(v.load(there), here)
-            else:
-                v.masked("store", mask, here, v.masked("load", mask, there))
-
-        v.loop(count, body)
-        return context.get_dummy_value()
-
-    return signature, generate
 
 
 @intrinsic
