@@ -219,15 +219,10 @@ def _source(tick: Tick, wide: frozenset[str]) -> str:
     arguments |= {f"state_{s}": rows for s in tick.states} | {f"all_{v}": flat for v in tick.values}
     arguments |= {"address": "i4[::1]", "emitted": rows, "index": "i4[:, ::1]", "found": "i8[::1]"}
     arguments |= {"updates": "i8[::1]", "spikes": "i8[::1]", "kept": "V[:, :, :]", "ticks": "i8", "track": "b1"}
-    return module(tick, f"K ticks, {tick.number}", arguments, "i8", kernel)
-
-
-def module(tick: Tick, what: str, arguments: Mapping[str, str], returns: str, kernel: list[str]) -> str:
-    """The text of a module with one kernel."""
     constants = "\n".join(tick.constants)
     return (
-        f'"""Generated from a neuron program: {what}."""\n\n{HEADER}{constants}\n'
-        f'SIGNATURE = "{returns}({", ".join(arguments.values())})"\n\n\n'
+        f'"""Generated from a neuron program: K ticks, {tick.number}."""\n\n{HEADER}{constants}\n'
+        f'SIGNATURE = "i8({", ".join(arguments.values())})"\n\n\n'
         f"def kernel({', '.join(arguments)}):\n" + "\n".join(indent(kernel, 1)) + "\n"
     )
 

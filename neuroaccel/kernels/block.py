@@ -36,7 +36,7 @@ from neuroaccel.program.language import INPUT, Assign, Parameter
 
 SMALL = 1 << 16  # neurons and ticks below which single layers cost no more
 EVEN = 4  # groups are a multiple of it, so that threads share them evenly
-GROUP = 1 << 19  # floats of all ticks of the samples that pass together, about: they should stay in a cache
+GROUP = 1 << 20  # floats of all ticks of the samples that pass together, about: they should stay in a cache
 NORM = ("norm_mean", "norm_scale", "norm_shift")
 CURRENT = "norm_current"
 

@@ -7,13 +7,43 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroaccel import engine
+from neuroaccel.engine.conv_population import ConvPopulation
 from neuroaccel.engine.convolution import Convolution
 from neuroaccel.engine.operation import Buffer, Operation, Static, Work
+from neuroaccel.engine.plan import Number
 from neuroaccel.engine.synapses import bias_flags
-from neuroaccel.graph import Conv2d
+from neuroaccel.graph import Conv2d, Edge, Graph, Input, Output
 from neuroaccel.graph.rules import conv_output
+from neuroaccel.program import NeuronSpec
+from tests.engine.variants import convolutions
+from tests.random_graphs import neuron
 
 Pair = tuple[int, int]
+
+
+def graph_of(conv: Conv2d, spec: NeuronSpec, size: Pair) -> Graph:
+    """Counts of a ``size`` image ``x``, a convolution ``w`` on a grid, the neurons ``n`` that read it, their Output."""
+    axes = zip(size, conv.weight.shape[2:], conv.stride, conv.padding, conv.dilation, strict=True)
+    target = (len(conv.weight), *(conv_output(*axis) for axis in axes))
+    source = Input((conv.weight.shape[1] * conv.groups, *size), edge="count", maximum=4)
+    names = ("x", "w", "n", "y")
+    nodes = dict(zip(names, (source, conv, neuron(spec, target), Output()), strict=True))
+    return Graph(nodes, tuple(Edge(*pair) for pair in zip(names, names[1:], strict=False)))
+
+
+def lazily(graph: Graph, number: Number = "float32", block: int | None = None) -> engine.Session:
+    """A session of one sample of :func:`graph_of` that runs the two together, however small they are."""
+    with convolutions(together=True):
+        plan = engine.compile_graph(graph, number)
+    assert isinstance(plan.steps["node", "n"].operation, ConvPopulation)
+    return engine.Session(plan, block=block)
+
+
+def due(session: engine.Session) -> NDArray[np.bool_]:
+    """Which cells of :func:`lazily`'s neurons the next tick looks at even if no event comes, ``[OH * OW]``."""
+    found: NDArray[np.bool_] = session._works["node", "n"].state["@due"][0] != 0
+    return found
 
 
 def layer(

@@ -202,7 +202,7 @@ class Cell:
 class Matrix:
     """A synapse as a matrix: weights [out, in], which pairs lie inside the border, and the row number of each.
 
-    ``order`` is that of the inputs in a sum of floats: rising addresses; of an image row by row, each over all channels.
+    ``order`` is that of the inputs in a sum of floats: rising addresses; in an image row by row, over all channels.
     """
 
     weight: NDArray[Any]

@@ -6,15 +6,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from neuroaccel import engine
 from neuroaccel.engine import convolution
 from neuroaccel.engine.conv_population import ConvPopulation, Counted
+from neuroaccel.engine.inputs import Feed
+from neuroaccel.engine.plan import Number
 from neuroaccel.engine.populations import Population
-from neuroaccel.graph import Neuron
+from neuroaccel.graph import Conv2d, Graph, Input, Neuron, WeightGrid
 from neuroaccel.program import ALIF, IF, LIF, CubaLIF, NeuronSpec
 from tests.conftest import examples
-from tests.engine.convolutions import fill, layer, listed, work
+from tests.engine.convolutions import due, fill, graph_of, layer, lazily, listed, work
+from tests.engine.populations import SLEEPERS, drawn
+from tests.engine.variants import convolutions, equal
 
 # name -> neuron, geometry, what else: outputs fill words, parts of words, or several
 CASES: dict[str, tuple[NeuronSpec, dict[str, Any], dict[str, Any]]] = {
@@ -125,6 +132,98 @@ def test_a_long_silence_is_made_up_for_exactly() -> None:
         pair.compare()
     pair.step(0.3)
     pair.compare(settled=True)
+
+
+class Both:
+    """A graph of :func:`graph_of` run lazily, and with its convolution and neurons apart."""
+
+    def __init__(self, graph: Graph, number: Number = "float32", block: int | None = None) -> None:
+        node = graph.nodes["x"]
+        assert isinstance(node, Input)
+        self.input = node
+        self.lazy = lazily(graph, number, block)
+        with convolutions(together=False):
+            self.apart = engine.open(graph, arithmetic=number)
+        self.ticks = 0
+
+    def play(self, x: NDArray[Any]) -> None:
+        """Run ``x`` ``[T, 1, *shape]``: they emit the same at every tick."""
+        feed = {"x": Feed("x", self.input, x.astype(np.float32))}
+        lazy, apart = (
+            np.concatenate([session.output("y") for _ in session.blocks(feed, len(x))])
+            for session in (self.lazy, self.apart)
+        )
+        assert equal(lazy, apart), np.argwhere(lazy != apart)[:1] + self.ticks
+        self.ticks += len(x)
+
+    def silence(self, ticks: int) -> None:
+        self.play(np.zeros((ticks, 1, *self.input.shape)))
+
+    def compare(self) -> None:
+        """States and counts are those of the neurons that were never left alone."""
+        lazy, apart = self.lazy.state(), self.apart.state()
+        assert all(equal(lazy[key], value) for key, value in apart.items())
+        for node, columns in self.apart.counts.items():
+            assert {k: v.tolist() for k, v in self.lazy.counts[node].items()} == {
+                k: v.tolist() for k, v in columns.items()
+            }, node
+
+    def replace(self, scale: float) -> None:
+        """All states times a factor, put in from outside."""
+        state = {key: value * value.dtype.type(scale) for key, value in self.apart.state().items()}
+        self.lazy.restore(state)
+        self.apart.restore(state)
+
+
+@settings(max_examples=examples(30, 1000), phases=[Phase.explicit, Phase.generate])
+@given(st.integers(0, 2**32 - 1))
+def test_any_lazy_neuron_equals_the_one_that_is_run_at_every_tick(seed: int) -> None:
+    """Sparse, clustered and no input, gaps in between, whatever the neuron."""
+    # Few programs, for the kernels of each are compiled, but many inputs.
+    fixed, rng = np.random.default_rng(seed % examples(6, 100)), np.random.default_rng(seed)
+    channels, size = int(fixed.choice([1, 3, 8, 64, 70])), (int(fixed.integers(3, 8)), int(fixed.integers(3, 8)))
+    kinds = ("IF", "LIF", "LIF_euler", "LIF_decay_input", "CubaLIF", "ALIF")
+    spec = drawn(fixed, (channels, *size), neurons=kinds, leak=bool(fixed.random() < 0.3))
+    number: Number = "float32" if fixed.random() < 0.8 else "float64"
+    weight = rng.integers(-16, 49, (channels, 2, 3, 3))
+    weight[rng.random(weight.shape) < rng.choice([0.0, 0.5])] = 0
+    bias = rng.integers(-3, 4, channels) * (rng.random(channels) < 0.5) if rng.random() < 0.15 else None
+    grid = int(rng.choice([4, 6]))
+    given_bias = None if bias is None else np.ldexp(np.float32(bias), -grid)
+    conv = Conv2d(np.ldexp(np.float32(weight), -grid), given_bias, padding=(1, 1), grid=WeightGrid(grid))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolution, "BAND", int(rng.choice([1, 3, 100])) * size[1] * channels * 8)
+        both = Both(graph_of(conv, spec, size), number, rng.choice([None, 1, 7]))
+    for _ in range(6):
+        chance, (top, left) = rng.choice([0.0, 0.02, 0.4]), rng.integers(0, size)
+        x = rng.integers(1, 5, (int(rng.choice([1, 3, 12])), 1, 2, *size))
+        x[rng.random(x.shape) >= chance] = 0
+        if rng.random() < 0.5:
+            x[..., :top, :], x[..., :left] = 0, 0
+        both.play(x)
+        both.silence(int(rng.choice([0, 0, 1, 40, 10_000], p=[0.3, 0.2, 0.2, 0.25, 0.05])))
+        if rng.random() < 0.3:
+            both.compare()
+        if rng.random() < 0.1:
+            both.replace(2.0 ** rng.choice([-110, -20, 1]))
+    both.compare()
+
+
+@pytest.mark.parametrize("spec", SLEEPERS, ids=lambda s: f"{s.program.name}-{s.program.key[:4]}")
+def test_ten_thousand_ticks_of_silence_down_to_the_flush(spec: NeuronSpec) -> None:
+    rng = np.random.default_rng(3)
+    weight = np.ldexp(rng.integers(-64, 65, (8, 2, 1, 1)).astype(np.float32), -5)
+    both = Both(graph_of(Conv2d(weight, grid=WeightGrid(5)), spec, (1, 5)))
+    for gap in (1, 3, 700, 10_000):
+        x = np.zeros((1, 1, 2, 1, 5))
+        x[..., rng.integers(5)] = rng.integers(1, 5, 2).reshape(1, 1, 2, 1)
+        both.play(x)
+        both.silence(gap)
+        both.compare()
+    assert not due(both.lazy).any()
+    assert both.lazy.counts["n"]["spikes"] > 0
+    # A cell is looked at when it is reached, when its neurons may fire, and once before it is known to sleep.
+    assert both.lazy._works["node", "n"].scratch["work"][1] < 5 * 100
 
 
 def test_only_what_is_due_is_looked_at() -> None:

@@ -72,7 +72,7 @@ def test_blocks_of_ticks_equal_the_interpreted_program(seed: int) -> None:
     if fixed.random() < 0.3:
         spec, size = random_program(fixed), 3
     else:
-        spec = drawn(fixed, size)
+        spec = drawn(fixed, (size,))
     number = ("float32", "float64")[int(fixed.integers(2))]
     shape = (2, int(rng.integers(1, 6)), int(rng.integers(1, 4)), size)
     current = (rng.integers(-40, 80, shape) / 64 * (rng.random(shape) < 0.6)).astype(number)

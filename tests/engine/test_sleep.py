@@ -7,66 +7,76 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from neuroaccel.engine.plan import Number
 from neuroaccel.engine.sleep import sleep_rule
+from neuroaccel.graph import Conv2d, WeightGrid
 from neuroaccel.program import LI, LIF, CubaLIF, NeuronSpec
 from neuroaccel.program.match import known, program_of
 from tests.conftest import examples
-from tests.engine.populations import SPARSE, Interpreter, Lazy, Lent
+from tests.engine.convolutions import due, graph_of, lazily
+from tests.engine.populations import SLEEPERS, Interpreter, Lent
 
 
-@pytest.mark.parametrize("spec", SPARSE, ids=lambda s: f"{s.program.name}-{s.program.key[:4]}")
+def judged(
+    spec: NeuronSpec, size: tuple[int, int], number: Number, channels: int, states: dict[str, NDArray[Any]], channel: Any
+) -> tuple[NDArray[np.bool_], Interpreter]:
+    """Put states ``[H * W]`` into one ``channel`` of every place, the others being fresh, and run a tick without input.
+
+    Returns:
+        Which places may be left alone from then on, and their neurons as they are then.
+    """
+    weight = np.ones((channels, 1, 1, 1), np.float32)
+    session = lazily(graph_of(Conv2d(weight, grid=WeightGrid(0)), spec, size), number)
+    state, places = session.state(), np.arange(size[0] * size[1])
+    for name, value in states.items():
+        state[f"n/{name}"].reshape(channels, -1)[channel, places] = value
+    session.restore(state)
+    session.step(np.zeros((1, 1, *size), np.float32))
+    slow = Interpreter(spec, (1, *size), 1, number)
+    after = session.neuron_state("n")
+    slow.states = {name: after[name].reshape(channels, -1)[None, channel, places] for name in states}
+    return ~due(session), slow
+
+
+@pytest.mark.parametrize("spec", SLEEPERS, ids=lambda s: f"{s.program.name}-{s.program.key[:4]}")
 @pytest.mark.parametrize("number", ["float32", "float64"])
-def test_who_is_asleep_never_fires(spec: NeuronSpec, number: str) -> None:
+@pytest.mark.parametrize("channels", [1, 20])
+def test_who_is_asleep_never_fires(spec: NeuronSpec, number: Number, channels: int) -> None:
     """States at random around the threshold, at its neighbours too: whoever a cell lets sleep stays below for ever."""
     rng = np.random.default_rng(11)
     size = 4096
-    lazy = Lazy(spec, size, 1, number)
-    threshold = lazy.dense.population.known["threshold"].astype(number)
+    threshold = Interpreter(spec, (size,), 1, number).values["threshold"]
     values = {}
-    for name, state in zip(spec.program.state_names, lazy.states, strict=True):
+    for name in spec.program.state_names:
         draw = rng.normal(size=size) * rng.choice([1e-42, 1e-30, 0.3, 1.0, 3.0], size)
         near = np.nextafter(threshold, rng.choice([-np.inf, np.inf], size).astype(number))
         draw = np.where(rng.random(size) < 0.3, np.where(rng.random(size) < 0.5, near, threshold), draw)
         draw = np.where(rng.random(size) < 0.05, rng.choice([np.nan, np.inf, -np.inf, 0.0, -0.0], size), draw)
         values[name] = np.float64(rng.random(size) < 0.2) if name == "r" else draw
-        state[0] = values[name]
-    # A tick without input judges them: nobody is skipped in it.
-    lazy.cells.run(
-        *(0, 0, 0, (0, size), lazy.due, lazy.current, np.zeros(0, np.uint64), lazy.stamp, lazy.states),
-        *(lazy.lazy.work.out, (np.zeros(1, np.int64), np.zeros(1, np.int64)), True),
-    )
-    asleep = lazy.due[0, :size] == 0
-    slow = Interpreter(spec, (size,), 1, number)
-    slow.states = {name: s.copy() for name, s in zip(spec.program.state_names, lazy.states, strict=True)}
+    asleep, slow = judged(spec, (64, 64), number, channels, values, rng.integers(channels, size=size))
     for _ in range(400):
         _, moved = slow.tick(np.zeros((1, size), number), np.zeros((1, size), np.bool_))
         assert not (moved[0] & asleep).any()
     assert 0.2 < asleep.mean() < 0.995
 
 
-def test_a_current_close_to_the_bound_is_judged_safely() -> None:
+@pytest.mark.parametrize("number", ["float32", "float64"])
+def test_a_current_close_to_the_bound_is_judged_safely(number: Number) -> None:
     """Slowly decaying currents whose sum just reaches the threshold, or just does not."""
     rng = np.random.default_rng(5)
-    size = 20_000
+    shape, size = (1, 100, 200), 20_000
     beta_syn = rng.choice([0.0, 0.5, 0.9, 0.99, 0.999, 1.0], size).astype(np.float32)
-    spec = CubaLIF(beta_syn, 1.0, 1.0, gain=rng.choice([-1.0, 1.0, 0.125], size).astype(np.float32))
-    lazy = Lazy(spec, size, 1, "float32")
-    u, v = lazy.states
-    v[0] = rng.random(size)
-    gain, decays = np.asarray(spec.values["gain"]), beta_syn.astype(np.float64)
-    room = np.where(decays < 1, (1 - v[0]) * (1 - decays) / np.maximum(decays, 1e-3), 1e-9)
-    u[0] = room / gain / np.maximum(decays, 1e-3) * (1 + rng.choice([-1e-2, -1e-4, -1e-6, 0, 1e-6, 1e-4], size))
-    lazy.cells.run(
-        *(0, 0, 0, (0, size), lazy.due, lazy.current, np.zeros(0, np.uint64), lazy.stamp, lazy.states),
-        *(lazy.lazy.work.out, (np.zeros(1, np.int64), np.zeros(1, np.int64)), True),
-    )
-    asleep = lazy.due[0, :size] == 0
-    slow = Interpreter(spec, (size,), 1, "float32")
-    slow.states = {"u": u.copy(), "v": v.copy()}
+    gain = rng.choice([-1.0, 1.0, 0.125], size).astype(np.float32)
+    spec = CubaLIF(beta_syn.reshape(shape), 1.0, 1.0, gain=gain.reshape(shape))
+    v, decays = rng.random(size).astype(number), beta_syn.astype(np.float64)
+    room = np.where(decays < 1, (1 - v) * (1 - decays) / np.maximum(decays, 1e-3), 1e-9)
+    u = room / gain / np.maximum(decays, 1e-3) * (1 + rng.choice([-1e-2, -1e-4, -1e-6, 0, 1e-6, 1e-4], size))
+    asleep, slow = judged(spec, shape[1:], number, 1, {"u": u, "v": v}, 0)
     fired = np.zeros(size, np.bool_)
     for _ in range(examples(4000, 20_000)):
-        _, moved = slow.tick(np.zeros((1, size), np.float32), np.zeros((1, size), np.bool_))
+        _, moved = slow.tick(np.zeros((1, size), number), np.zeros((1, size), np.bool_))
         fired |= moved[0]
     assert not (fired & asleep).any()
     assert asleep.mean() > 0.2

@@ -12,7 +12,7 @@ def kernel(
     """value, index, found: what arrives, rows t * N + n; delays [size] or [1].
 
     ring_index, ring_value [N, L, size], ring_found [N, L]: what is due at the ticks whose number modulo L is the slot;
-    clock [N]: ticks of a sample so far. emit: out, out_index, out_found are set; take: what arrives is taken in, and the
+    clock [N]: ticks of a sample so far. emit: out, out_index, out_found are set; take: what arrives is taken in and the
     tick ends.
     """
     batch, length = ring_found.shape
