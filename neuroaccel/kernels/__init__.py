@@ -1,6 +1,6 @@
 """Fused multi-step neurons generated from programs, and products by events: numba on the CPU, behind torch operators.
 
-Importing the room makes neurons and synapses use it; :mod:`neuroaccel.network` does.
+Neurons and synapses load the room when they run their first sequence.
 """
 
 from neuroaccel.kernels.conv import EventConv2d

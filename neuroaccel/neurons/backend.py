@@ -6,10 +6,13 @@ variable ``NEUROACCEL_KERNELS`` forces one by name: ``torch`` (the reference), `
 
 from __future__ import annotations
 
+import functools
+import importlib
 import os
 from collections.abc import Mapping
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from neuroaccel.errors import InputError
@@ -43,19 +46,28 @@ def register(backend: Backend) -> None:
     _BACKENDS.append(backend)
 
 
+def load() -> None:
+    """Let the package's own implementations register, when the first sequence is run."""
+    if not torch.compiler.is_compiling():  # which cannot trace an import, and comes after a first run or does without
+        _import()
+
+
+@functools.cache
+def _import() -> None:
+    importlib.import_module("neuroaccel.kernels")
+
+
 def forced() -> str:
     """The implementation that the environment forces, or an empty text.
 
     Raises:
         InputError: there is none of that name.
     """
+    load()
     name = os.environ.get(VARIABLE, "")
     known = [REFERENCE, *(b.name for b in _BACKENDS)]
     if name and name not in known:
-        raise InputError(
-            f"{VARIABLE}={name}: no such implementation; there are {', '.join(known)} "
-            "(importing neuroaccel.network or neuroaccel.kernels registers those of neuroaccel)"
-        )
+        raise InputError(f"{VARIABLE}={name}: no such implementation; there are {', '.join(known)}")
     return name
 
 

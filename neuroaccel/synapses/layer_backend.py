@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from neuroaccel.neurons.backend import REFERENCE, VARIABLE, forced
+from neuroaccel.neurons.backend import REFERENCE, VARIABLE, forced, load
 
 
 class LayerBackend(Protocol):
@@ -47,6 +47,7 @@ def choose_layer(layer: nn.Module, x: Tensor) -> tuple[LayerBackend | None, str]
     Raises:
         InputError: the forced implementation does not exist.
     """
+    load()
     backends = [b for kind in type(layer).__mro__ for b in _LAYERS.get(kind, ())]
     force = forced() if backends else ""
     if force == REFERENCE:
