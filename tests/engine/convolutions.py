@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def graph_of(conv: Conv2d, spec: NeuronSpec, size: Pair) -> Graph:
     source = Input((conv.weight.shape[1] * conv.groups, *size), edge="count", maximum=4)
     names = ("x", "w", "n", "y")
     nodes = dict(zip(names, (source, conv, neuron(spec, target), Output()), strict=True))
-    return Graph(nodes, tuple(Edge(*pair) for pair in zip(names, names[1:], strict=False)))
+    return Graph(nodes, tuple(Edge(*pair) for pair in pairwise(names)))
 
 
 def lazily(graph: Graph, number: Number = "float32", block: int | None = None) -> engine.Session:
