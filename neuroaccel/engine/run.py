@@ -121,7 +121,9 @@ def _session(plan: Plan, batch: int, counts: bool, record: bool | Literal["spike
 
 
 def _joined(books: list[dict[str, dict[str, NDArray[np.int64]]]]) -> dict[str, dict[str, NDArray[np.int64]]]:
-    """Columns of all shards, one behind the other."""
+    """Columns of all shards, one behind the other, and none of a session's own."""
+    if len(books) == 1:
+        return {name: {key: value.copy() for key, value in columns.items()} for name, columns in books[0].items()}
     return {
         name: {key: np.concatenate([book[name][key] for book in books]) for key in columns}
         for name, columns in books[0].items()
@@ -158,16 +160,16 @@ class _Recorder:
 def _touched(session: Session) -> dict[str, dict[str, NDArray[np.int64]]]:
     """What the kernels moved: weights of every event's rows, dense state, and an address with every event."""
     book: dict[str, dict[str, NDArray[np.int64]]] = {}
+    weights_read, none = session.weights_read, np.zeros(session.batch, np.int64)
     for path, counts in session.counts.items():
         owner, name = session.within(path)
-        operation = owner.plan.steps["node", name].operation
-        every_tick = np.full(session.batch, owner.ticks_run(name), np.int64)
+        operation, ticks = owner.plan.steps["node", name].operation, owner.ticks_run(name)
         neurons = operation.static.size if isinstance(owner.plan.graph.nodes[name], Neuron) else 0
         state = sum(fresh.nbytes for fresh in operation.fresh.values())
         book[path] = {
-            "neurons": every_tick * neurons,
-            "weight_bytes": session.weights_read.get(path, every_tick * 0) * operation.weight_width,
-            "state_bytes": every_tick * 2 * state,
+            "neurons": none + ticks * neurons,
+            "weight_bytes": weights_read[path] * operation.weight_width if path in weights_read else none,
+            "state_bytes": none + ticks * 2 * state,
             "event_bytes": counts["events_out"] * (4 + operation.dtype.itemsize),
         }
     return book
