@@ -60,6 +60,7 @@ class Session:
         self._parts: dict[tuple[Ref, int], Work] = {}
         self._single: dict[tuple[Ref, int], Work] = {}
         self._columns: dict[str, dict[str, NDArray[np.int64]]] = {}
+        self._fresh: dict[Ref, dict[str, Array]] = {}  # the state of one sample, in its operation's layout
         self._listed: set[Ref] = set()  # Inputs whose events came as a list
         self._torn = False  # whether a block was broken off in the middle
         self._earlier: dict[str, dict[str, NDArray[np.int64]]] = {}  # what counts lack since weights were exchanged
@@ -475,9 +476,10 @@ class Session:
         """Bring the state of samples (None: of all) back to the fresh one; counts go on."""
         chosen: Any = slice(None) if mask is None else mask
         for ref, work in self._works.items():
-            fresh = self.plan.steps[ref].operation.allocate(1)
+            if ref not in self._fresh:
+                self._fresh[ref] = self.plan.steps[ref].operation.allocate(1)
             for key, array in work.state.items():
-                array[chosen] = fresh[key]
+                array[chosen] = self._fresh[ref][key]
         for inner in self.inner.values():
             inner.refresh(mask)
 

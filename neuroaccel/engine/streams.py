@@ -190,10 +190,9 @@ class Outlet:
         for sample in range(batch):
             found = buffer.found[sample::batch].copy()
             events = int(found.sum())
-            address, number = np.empty(events, np.int32), np.empty(events, buffer.value.dtype)
-            if not self.leave(buffer.index, buffer.found, buffer.value, sample, batch, address, number):
-                order = np.lexsort((address, np.repeat(np.arange(len(found)), found)))
-                address, number = address[order], number[order]
+            values = 0 if self.signal.kind == "binary" else events
+            address, number = np.empty(events, np.int32), np.empty(values, buffer.value.dtype)
+            self.leave(buffer.index, buffer.found, buffer.value, sample, batch, address, number)
             self.lengths[sample].append(found)
             self.addresses[sample].append(address)
             self.values[sample].append(number)

@@ -1,7 +1,7 @@
 """neuroaccel as a contender: graphs of layers, and runs of them."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -44,9 +44,17 @@ def convolution(layer: Layer, shape: tuple[int, int, int], padding: int) -> Grap
     return chain(nodes).validate()
 
 
-def whole(graph: Graph, sequence: EventStream) -> Callable[[], Result]:
-    """A run over a whole sequence of one sample, of a graph that was compiled before."""
-    return partial(engine.run, compiled(graph), [sequence], counts=False, threads=1)
+def whole(graph: Graph, sequence: EventStream, counts: bool = False) -> Callable[[], EventStream]:
+    """Events in, events out: a session over a whole sequence of one sample; every run resets it."""
+    running = engine.Session(compiled(graph), counts=counts)
+    (target,) = graph.outputs
+
+    def run() -> EventStream:
+        running.reset()
+        given: EventStream = running.step(sequence)[target]
+        return given
+
+    return run
 
 
 def session(graph: Graph, sequence: EventStream, at_once: int = 1) -> Callable[[], NDArray[Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroaccel.engine import Result
+from neuroaccel.engine import EventStream, Result
 
 SHORT = 0.05  # seconds
 APART = "of those of the reference or its own"
@@ -135,6 +135,8 @@ def values(given: Any) -> NDArray[Any]:
     """What a contender gave as an array."""
     if isinstance(given, Result):
         (given,) = given.trace.outputs.values()
+    if isinstance(given, EventStream):
+        return given.to_dense()
     return np.asarray(given)
 
 

@@ -1,4 +1,7 @@
-"""A convolution 3×3, 32 → 64 channels, on 128×128, with its neurons; uniform input and moving patches."""
+"""A convolution 3×3, 32 → 64 channels, on 128×128, with its neurons; uniform input and moving patches.
+
+Thresholds let the neurons fire at the rate of the input: a layer inside a network passes on what it takes in.
+"""
 
 from collections.abc import Callable
 
@@ -22,7 +25,7 @@ from engine_bench.data import (
 from engine_bench.rivals import TORCH
 from engine_bench.table import Contender, Table
 
-SHAPE, OUT, RATES, TICKS, OUTPUT_RATE = (32, 128, 128), 64, (0.005, 0.02), 20, 0.02
+SHAPE, OUT, RATES, TICKS = (32, 128, 128), 64, (0.005, 0.02), 20
 INPUTS: dict[str, Callable[..., NDArray[np.bool_]]] = {"uniform": uniform, "clustered": patches}
 
 
@@ -34,7 +37,7 @@ def work(table: Table) -> None:
         for kind, draw in INPUTS.items():
             name = f"conv 32→64, {percent(rate)} {kind}"
             x = draw(rng, TICKS, SHAPE, rate)
-            settled, expected = settle_conv(x, raw, 1, OUTPUT_RATE)
+            settled, expected = settle_conv(x, raw, 1, rate)
             graph, sequence = ours.convolution(settled, SHAPE, 1), stream(x)
             ours.explain(graph)
             events = int(ours.counted(graph, sequence).counts["w"]["products"].sum())
@@ -56,7 +59,7 @@ def work(table: Table) -> None:
 def _dense_layer(rng: np.random.Generator) -> tuple[Contender, int]:
     """Our own dense layer, with which a convolution's events per second are compared, and its events."""
     x = uniform(rng, 100, (1024,), 0.05)
-    settled, (expected,) = settle(x, [layer(rng, (1024, 1024))], OUTPUT_RATE)
+    settled, (expected,) = settle(x, [layer(rng, (1024, 1024))], 0.02)
     run = ours.whole(ours.linears(settled), stream(x))
     return Contender("neuroaccel (dense N=1024, 5 %)", run, expected=expected), int(x.sum()) * 1024
 

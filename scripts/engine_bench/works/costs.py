@@ -50,7 +50,7 @@ def _net(rng: np.random.Generator) -> tuple[Graph, list[EventStream]]:
 
 def _conv(rng: np.random.Generator) -> tuple[Graph, EventStream]:
     x = conv.patches(rng, conv.TICKS, conv.SHAPE, 0.005)
-    settled, _ = conv.settle_conv(x, layer(rng, (conv.OUT, conv.SHAPE[0], 3, 3)), 1, conv.OUTPUT_RATE)
+    settled, _ = conv.settle_conv(x, layer(rng, (conv.OUT, conv.SHAPE[0], 3, 3)), 1, 0.005)
     return ours.convolution(settled, conv.SHAPE, 1), stream(x)
 
 
@@ -59,7 +59,7 @@ def _counting(table: Table, name: str, graph: Graph, sequence: EventStream) -> N
     wide = Table(4 * table.runs + 1)
     contenders = [
         Contender("neuroaccel", ours.whole(graph, sequence)),
-        Contender("neuroaccel (counting)", partial(ours.counted, graph, sequence)),
+        Contender("neuroaccel (counting)", ours.whole(graph, sequence, counts=True)),
     ]
     seconds = wide.contest(name, contenders, warm=3)
     for who, value in seconds.items():
