@@ -1,8 +1,9 @@
-"""Our threads: parts of a kernel's neurons on as many threads as torch may use; no result depends on their number.
+"""Parts of a kernel's neurons on as many threads as torch may use, its own or ours; no result depends on their number.
 
-A waking thread is often put on the processor of the one that woke it, and then both take turns for longer than a kernel
-lasts. Where the system lets us, a worker is therefore kept off the processor that its caller is on. There are more
-parts than threads, each taken by whoever is free, so that a worker that gets no processor does not hold up the rest.
+Ours work where torch's cannot be had (:mod:`neuroaccel.kernels.team`), such as in a forked child. A waking one is often
+put on the processor of the one that woke it, and then both take turns for longer than a kernel lasts. Where the system
+lets us, a worker is therefore kept off the processor that its caller is on. There are more parts than threads, each
+taken by whoever is free.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 import torch
+
+from neuroaccel.kernels import team
 
 GRAIN = 1 << 15  # neuron-steps that are worth a thread
 PARTS = 4  # for each thread
@@ -143,9 +146,12 @@ def share(work: Work, ranges: list[tuple[int, int]], threads: int) -> None:
             work(*part)
         return
     try:
-        job = _Job(work, ranges)
-        _call(job, min(threads, len(ranges)) - 1)
-        job.help()
+        job, count = _Job(work, ranges), min(threads, len(ranges))
+        if team.available():
+            team.together(job.help, count)
+        else:
+            _call(job, count - 1)
+            job.help()
         job.wait()
     finally:
         _BUSY.release()
