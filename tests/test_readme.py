@@ -15,7 +15,9 @@ def test_the_python_examples_run(tmp_path: Path) -> None:
     examples = re.findall(r"```python\n(.*?)```", README, flags=re.S)
     assert len(examples) == 2
     assert all(len([line for line in code.splitlines() if line.strip()]) <= 20 for code in examples)
-    done = subprocess.run([sys.executable, "-c", "".join(examples)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", "".join(examples)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "model.safetensors").is_file()
     lines = done.stdout.splitlines()
