@@ -1,6 +1,6 @@
 """Conv2d, batch normalisation in training, neurons and pool as one torch operator.
 
-    y = pool(neurons((conv(x) − mean) · scale + shift)),  scale = weight / sqrt(var + eps),  shift = bias
+    y = pool(neurons(conv(x) · scale + shift)),  scale = weight / sqrt(var + eps),  shift = bias − mean · scale
 
 Each layer of a large batch alone reads and writes memory far beyond the caches. Here only what conv gives is kept, some
 samples with all their ticks after each other; once its statistics are known, those samples pass through neurons and
@@ -37,22 +37,21 @@ from neuroaccel.program.language import INPUT, Assign, Parameter
 SMALL = 1 << 16  # neurons and ticks below which single layers cost no more
 EVEN = 4  # groups are a multiple of it, so that threads share them evenly
 GROUP = 1 << 20  # floats of all ticks of the samples that pass together, about: they should stay in a cache
-NORM = ("norm_mean", "norm_scale", "norm_shift")
+NORM = ("norm_scale", "norm_shift")
 CURRENT = "norm_current"
 
 
 @lru_cache(maxsize=512)
 def normalised(text: str) -> str:
-    """The program (as text) of neurons whose current is normalised first; the statistics are three more parameters."""
+    """The program (as text) of neurons whose current is normalised first: factor and term are two more parameters."""
     program = Program.from_json(json.loads(text))
-    mean, scale, shift = NORM
+    scale, shift = NORM
 
     def renamed(body: tuple[Assign, ...]) -> tuple[Assign, ...]:
         return tuple(Assign(a.target, a.op, tuple(CURRENT if v == INPUT else v for v in a.args)) for a in body)
 
     first = (
-        Assign(CURRENT, "sub", (INPUT, mean)),
-        Assign(CURRENT, "mul", (CURRENT, scale)),
+        Assign(CURRENT, "mul", (INPUT, scale)),
         Assign(CURRENT, "add", (CURRENT, shift)),
     )
     return dataclasses.replace(
@@ -73,6 +72,7 @@ class Fields:
         program: the neurons', as text.
         surrogate, slope, detach_reset: their training fields.
         window, factor: of the pool; (1, 1) and 1 is none.
+        first: whether the channels of what leaves shall come first in memory, as what flattens them wants.
     """
 
     padding: tuple[int, int]
@@ -83,6 +83,7 @@ class Fields:
     detach_reset: bool
     window: tuple[int, int] = (1, 1)
     factor: float = 1.0
+    first: bool = False
 
     @cached_property
     def text(self) -> str:
@@ -91,8 +92,8 @@ class Fields:
     @staticmethod
     @lru_cache(maxsize=512)
     def of(text: str) -> Fields:
-        padding, eps, program, surrogate, slope, detach_reset, window, factor = json.loads(text)
-        return Fields(tuple(padding), eps, program, surrogate, slope, detach_reset, tuple(window), factor)
+        padding, eps, program, surrogate, slope, detach_reset, window, *rest = json.loads(text)
+        return Fields(tuple(padding), eps, program, surrogate, slope, detach_reset, tuple(window), *rest)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,8 +161,9 @@ class Plan:
         array: Array = empty(self.ticks * self.most).numpy()
         return array
 
-    def pool(self, name: str) -> Kernel:
-        return load(name, CHANNELS=self.shape.outputs, DOWN=self.down, ACROSS=self.across)
+    def pool(self, name: str, fields: Fields) -> Kernel:
+        first = int(fields.first)
+        return load(name, CHANNELS=self.shape.outputs, DOWN=self.down, ACROSS=self.across, FIRST=first)
 
 
 @lru_cache(maxsize=256)
@@ -180,16 +182,16 @@ class _Neurons:
         channels = plan.shape.outputs
         spread = [np.tile(np.asarray(s, np.float32), plan.neurons // channels) for s in statistics]
         per_neuron = [bool(v.dim()) for v in values]
-        self.wide = [*per_neuron[: self.at], True, True, True, *per_neuron[self.at :]]
+        self.wide = [*per_neuron[: self.at], True, True, *per_neuron[self.at :]]
         arrays = zip((*own[: self.at], *spread, *own[self.at :]), self.wide, strict=True)
         samples = plan.most // plan.neurons
         self.arrays: list[Array] = [np.tile(a, samples) if wide else a for a, wide in arrays]
         self.names = frozenset(f"p{k}" for k, wide in enumerate(self.wide) if wide)
-        self.scale, self.shift = self.at + 1, self.at + 2
+        self.scale, self.shift = self.at, self.at + 1
 
     def place(self, own: int) -> int:
         """Where the program's own value number ``own`` is."""
-        return own if own < self.at else own + 3
+        return own if own < self.at else own + 2
 
     def given(self, samples: int) -> list[Array]:
         """Values of so many samples."""
@@ -243,10 +245,16 @@ def block(
     share(work, ranges(order.size, threads), threads)
     mean, variance = norm.moments(currents, channels)
     scale = norm.numbers(gamma, channels, 1.0) / np.sqrt(variance + told.eps)
-    neurons = _Neurons(told.program, values, plan, (mean, scale, norm.numbers(beta, channels, 0.0)))
-    y, end = new(order.size, channels, *plan.pooled), empty(*state.shape)
-    out, ends, before, saved = images(y), end.numpy(), state.detach().numpy(), kept.numpy()
-    kernel, pooling = op.forward_kernel(neurons.text, neurons.names), plan.pool("pool_forward")
+    neurons = _Neurons(told.program, values, plan, norm.affine(mean, scale, beta))
+    y = (empty if told.first else new)(order.size, channels, *plan.pooled)
+    end = empty(*state.shape)
+    out, ends, before, saved = (
+        y.flatten(1).numpy() if told.first else images(y),
+        end.numpy(),
+        state.detach().numpy(),
+        kept.numpy(),
+    )
+    kernel, pooling = op.forward_kernel(neurons.text, neurons.names), plan.pool("pool_forward", told)
 
     def pass_on(start: int, stop: int) -> None:
         scratch = plan.scratch()
@@ -288,8 +296,9 @@ def _(
     # Sizes may be symbols here, which no cache takes.
     plan = Plan(x.shape[0], x.shape[1], conv.Shape.of(x[0], weight, told.padding), *told.window)
     chunks = (x.shape[0] + codegen.EVERY - 1) // codegen.EVERY if keep else 0
+    shape = (count, weight.shape[0], *plan.pooled)
     return (
-        like(x, count, weight.shape[0], *plan.pooled),
+        x.new_empty(shape) if told.first else like(x, *shape),
         state.new_empty(state.shape),
         x.new_empty((2, weight.shape[0]), dtype=torch.float64),
         x.new_empty(count * plan.neurons),
@@ -343,15 +352,16 @@ def block_backward(
     told = Fields.of(fields)
     plan = Plan.of(x, weight, told)
     shape, channels, order = plan.shape, plan.shape.outputs, plan.order
-    currents, saved, given, last = drive.numpy(), kept.numpy(), images(grad), grad_end.numpy()
+    currents, saved, last = drive.numpy(), kept.numpy(), grad_end.numpy()
+    given: Array = grad.contiguous().flatten(1).numpy() if told.first else images(grad)
     mean, variance = statistics.numpy()
     inverse = 1 / np.sqrt(variance + told.eps)
     scale = norm.numbers(gamma, channels, 1.0) * inverse
-    neurons = _Neurons(told.program, values, plan, (mean, scale, norm.numbers(beta, channels, 0.0)))
+    neurons = _Neurons(told.program, values, plan, norm.affine(mean, scale, beta))
     sums = _Sums(plan, neurons, wanted)
     asked = frozenset(f"p{k}" for k in sums.places)
     kernel = op.backward_kernel(neurons.text, neurons.names, asked, told.surrogate, told.detach_reset)
-    slopes, pooling = op.slopes(told.slope), plan.pool("pool_backward")
+    slopes, pooling = op.slopes(told.slope), plan.pool("pool_backward", told)
     here, threads = np.arange(order.size), threads_for(currents.size, 1)
     gradient: Array = empty(currents.size).numpy()
     grad_state = empty(*grad_end.shape)
@@ -380,28 +390,23 @@ def block_backward(
             sums.add(number, added)
 
     share(pass_back, ranges(len(plan.groups), threads), threads)
-    near, count = mean.astype(np.float32), order.size * plan.neurons // channels
-    one = sums.total(neurons.shift)
-    two = (sums.total(neurons.scale) - (mean - near) * one) * inverse
-    rest = norm.rows_of(mean, -scale * inverse * two / count, -scale * one / count)
+    count, one = order.size * plan.neurons // channels, sums.total(neurons.shift)
+    two = (sums.total(neurons.scale) - mean * one) * inverse
+    less = np.stack([mean, -scale * inverse * two / count, -scale * one / count]).astype(np.float32)
     array, channels_last = conv.flat(x.flatten(0, 1))
     each = -(-order.size // conv.CHUNKS)
     rows = gradient.reshape(order.size, plan.neurons)
-    summing, total = conv.weight_sums(array, channels_last, shape, rows, np.stack([order, here]), each)
+    further = (currents.reshape(rows.shape), less)
+    summing, total = conv.weight_sums(array, channels_last, shape, rows, np.stack([order, here]), each, further)
     dx = new(order.size if deep else 0, shape.inputs, shape.high, shape.wide)
     taps = weight.detach().permute(0, 2, 3, 1).numpy()
-    further = conv.product(rows, True, False, shape.back, taps, None, images(dx), np.stack([here, order]))
-    correcting = load("norm_correct")
+    passing = conv.product(rows, True, False, shape.back, taps, None, images(dx), np.stack([here, order]))
 
     def pass_further(start: int, stop: int) -> None:
         for chunk in range(start, stop):
-            first, behind = chunk * each, min((chunk + 1) * each, order.size)
-            own = gradient[first * plan.neurons : behind * plan.neurons]
-            drives = currents[first * plan.neurons : behind * plan.neurons]
-            correcting(own, drives, rest, 0, -(-own.size // rest.shape[1]))
             summing(chunk, chunk + 1)
             if deep:
-                further(first, behind)
+                passing(chunk * each, min((chunk + 1) * each, order.size))
 
     share(pass_further, ranges(len(total), threads), threads)
     found = [sums.total(neurons.place(k)) for k in wanted]
@@ -443,12 +448,18 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
     ctx.save_for_backward(x, weight, gamma, beta, *output[2:], *values)
 
 
+def _zeros(shape: tuple[int, ...]) -> Tensor:
+    zeros = empty(*shape)
+    zeros.numpy().fill(0)
+    return zeros
+
+
 def _gradients(ctx: Any, grad: Tensor | None, grad_end: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
     x, weight, gamma, beta, statistics, drive, kept, *values = ctx.saved_tensors
     if grad is None:
-        grad = x.new_zeros(ctx.shape)
+        grad = _zeros(ctx.shape)
     if grad_end is None:
-        grad_end = x.new_zeros(ctx.state)
+        grad_end = _zeros(ctx.state)
     dx, dweight, dgamma, dbeta, dstate, totals = block_backward(
         grad, grad_end, x, weight, gamma, beta, values, statistics, drive, kept, ctx.wanted, ctx.fields, ctx.deep
     )
@@ -464,12 +475,13 @@ block.register_autograd(_gradients, setup_context=_setup)
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Layers that one operator can run: the pool may be missing."""
+    """Layers that one operator can run: the pool may be missing; ``first`` is that of :class:`Fields`."""
 
     conv: nn.Conv2d
     norm: nn.BatchNorm2d
     neuron: Neuron
     pool: nn.Module | None
+    first: bool = False
 
     def refuses(self, x: Tensor) -> str:
         """Why they are run one by one, or an empty text."""
@@ -503,8 +515,8 @@ class Block:
         states = self.neuron.spec.program.states
         if state is None and not any(isinstance(s.fresh, str) for s in states):
             first = empty(len(states), x.shape[1], math.prod(inner))
-            for row, s in zip(first, states, strict=True):
-                row.fill_(float(s.fresh))
+            for row, s in zip(first.numpy(), states, strict=True):
+                row.fill(s.fresh)  # by numpy: torch's threads would wake for it, and spin where ours are to work
             return first
         before = self.neuron.begin(x.new_empty((x.shape[1], *inner)), values, state)
         return torch.stack([before[s.name].movedim(1, -1).flatten(1) for s in states])
@@ -519,7 +531,15 @@ class Block:
         flat = [v if v.dim() == 0 else v.expand(inner).movedim(0, -1).reshape(-1) for v in values.values()]
         window, factor = ((1, 1), 1.0) if self.pool is None else pool.window_of(self.pool)
         fields = Fields(
-            self._padding, self.norm.eps, program.text, spec.surrogate, spec.slope, spec.detach_reset, window, factor
+            self._padding,
+            self.norm.eps,
+            program.text,
+            spec.surrogate,
+            spec.slope,
+            spec.detach_reset,
+            window,
+            factor,
+            self.first,
         )
         weights = (self.conv.weight, self.norm.weight, self.norm.bias)
         keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *weights, first, *flat))

@@ -108,12 +108,25 @@ def product(
 
 
 def weight_sums(
-    x: Array, last: bool, shape: Shape, grad: Array, order: NDArray[Any], each: int
+    x: Array,
+    last: bool,
+    shape: Shape,
+    grad: Array,
+    order: NDArray[Any],
+    each: int,
+    further: tuple[Array, Array] | None = None,
 ) -> tuple[Work, NDArray[np.float64]]:
-    """What sums the weight gradients of some chunks of ``each`` images, and the sums, ``[chunks, ...]``."""
+    """What sums the weight gradients of some chunks of ``each`` images, and the sums, ``[chunks, ...]``.
+
+    ``further`` is z (like ``grad``), and mean, slope and shift of every channel: the gradient is first changed in
+    place by (z − mean) · slope + shift.
+    """
+    z, less = (grad, np.zeros((3, 1), np.float32)) if further is None else further
     total = np.empty((-(-x.shape[0] // each), shape.inputs * shape.rows * shape.columns * shape.outputs), np.float64)
-    kernel, form = load("conv_weight_gradient", "tap_events", **shape.constants), shape.form(last)
-    return lambda first, stop: kernel(x, grad, total, form, order, each, first, stop), total
+    changes, form = int(further is not None), shape.form(last)
+    kernel = load("conv_weight_gradient", "tap_events", FURTHER=changes, **shape.constants)
+    spread = np.tile(less, shape.size[1])
+    return lambda first, stop: kernel(x, grad, z, spread, total, form, order, each, first, stop), total
 
 
 def weights(total: NDArray[np.float64], shape: Shape) -> Tensor:

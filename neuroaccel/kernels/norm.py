@@ -1,6 +1,6 @@
 """Batch normalisation in training as a torch operator: one pass for the statistics, one for the result, the same back.
 
-    y = (x − mean) / sqrt(var + eps) · weight + bias
+    y = x · scale + shift,  scale = weight / sqrt(var + eps),  shift = bias − mean · scale
     dx = scale · (g − mean(g) − (x − mean) · mean(g · (x − mean)) / (var + eps))
 
 Statistics are summed in float64, in an order that no number of threads changes. Channels lie last.
@@ -71,6 +71,13 @@ def moments(x: Array, channels: int) -> tuple[NDArray[np.float64], NDArray[np.fl
     return near + one, np.maximum(two - one * one, 0.0)
 
 
+def affine(
+    mean: NDArray[np.float64], scale: NDArray[np.float64], bias: Tensor | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Factor and term of the normalisation, as torch applies it."""
+    return scale, numbers(bias, mean.size, 0.0) - mean * scale
+
+
 @torch.library.custom_op("neuroaccel::batch_norm", mutates_args=(), device_types="cpu")
 def batch_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
     """``[B, C, ...]`` normalised by its own statistics, and the latter in float64: mean and (biased) variance."""
@@ -78,7 +85,7 @@ def batch_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     flat, y = images(x).reshape(-1), new(x.shape[0], channels, *x.shape[2:])
     mean, variance = moments(flat, channels)
     scale = numbers(weight, channels, 1.0) / np.sqrt(variance + eps)
-    given = rows_of(mean, scale, numbers(bias, channels, 0.0))
+    given = rows_of(*affine(mean, scale, bias))
     _spread(load("norm_forward"), flat.size, channels, flat, given, images(y).reshape(-1))
     return y, torch.from_numpy(np.stack([mean, variance]))
 

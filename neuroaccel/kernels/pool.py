@@ -19,7 +19,7 @@ def pool2d(x: Tensor, down: int, across: int, factor: float) -> Tensor:
     """``factor`` times the sums of ``[B, C, H, W]`` over windows of ``down`` × ``across`` pixels."""
     samples, channels, high, wide = x.shape
     y = new(samples, channels, high // down, wide // across)
-    kernel = load("pool_forward", CHANNELS=channels, DOWN=down, ACROSS=across)
+    kernel = load("pool_forward", CHANNELS=channels, DOWN=down, ACROSS=across, FIRST=0)
     given, out, threads = images(x), images(y), threads_for(x.numel(), 1)
     order = as_they_are(samples)
     share(lambda a, b: kernel(given, out, high, wide, factor, order, a, b), ranges(samples, threads), threads)
@@ -36,7 +36,7 @@ def pool2d_backward(grad: Tensor, high: int, wide: int, down: int, across: int, 
     """The gradient of x."""
     samples, channels = grad.shape[:2]
     dx = new(samples, channels, high, wide)
-    kernel = load("pool_backward", CHANNELS=channels, DOWN=down, ACROSS=across)
+    kernel = load("pool_backward", CHANNELS=channels, DOWN=down, ACROSS=across, FIRST=0)
     given, out, threads = images(grad), images(dx), threads_for(dx.numel(), 1)
     order = as_they_are(samples)
     share(lambda a, b: kernel(given, out, high, wide, factor, order, a, b), ranges(samples, threads), threads)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from neuroaccel.kernels.block import Block
 from neuroaccel.neurons import Neuron
-from neuroaccel.synapses import AvgPool2d, BatchNorm2d, Conv2d, SumPool2d
+from neuroaccel.synapses import AvgPool2d, BatchNorm2d, Conv2d, Flatten, SumPool2d
 
 if TYPE_CHECKING:
+    from neuroaccel.kernels.block import Block
     from neuroaccel.network.network import Network
 
 KINDS: tuple[tuple[type[nn.Module], ...], ...] = ((Conv2d,), (BatchNorm2d,), (Neuron,), (SumPool2d, AvgPool2d))
@@ -47,7 +47,11 @@ def block_of(net: Network, names: tuple[str, ...], x: torch.Tensor) -> Block | N
         return None
     if any(_heard(layer) or type(layer) not in kinds for layer, kinds in zip(layers, KINDS, strict=False)):
         return None
-    block = Block(*layers, *[None] * (len(KINDS) - len(layers)))
+    from neuroaccel.kernels.block import Block  # with numba, which a network that is only built does without
+
+    behind = [net[e.target] for e in net.edges if e.source == names[-1]]
+    conv, norm, neuron, pool = [*layers, None][: len(KINDS)]
+    block = Block(conv, norm, neuron, pool, all(isinstance(b, Flatten) for b in behind))
     return None if block.refuses(x) else block
 
 

@@ -109,6 +109,20 @@ def test_it_is_its_layers_one_by_one_and_their_gradients_in_float64(
         assert error <= max(5e-6, 2 * float((plain[name] - right).abs().max()) / largest), name
 
 
+def test_channels_come_first_where_they_are_flattened(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = taken(monkeypatch)
+    head = Linear(150, 3)
+    nets = [Network([*[network("lif", SumPool2d(2))[str(k)] for k in range(4)], Flatten(), head]) for _ in range(2)]
+    x = draw()
+    ours = results(nets[0], x)
+    assert len(calls) == 1
+    nets[1]["0"].register_forward_hook(lambda *_: None)
+    plain = results(nets[1], x)
+    assert len(calls) == 1
+    for name, right in plain.items():
+        assert float((ours[name] - right).abs().max()) <= 1e-5 * max(1e-2, float(right.abs().max())), name
+
+
 def test_states_go_in_and_come_out() -> None:
     net, x = network("cuba", SumPool2d(2)), draw()
     with torch.no_grad():

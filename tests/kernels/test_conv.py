@@ -105,8 +105,8 @@ def test_vectors_equal_plain_loops(shape: tuple[Any, ...]) -> None:
         assert np.any(found[0])
     totals = [np.empty((2, taps.size)) for _ in range(2)]
     for total, plain in zip(totals, (False, True), strict=True):
-        load("conv_weight_gradient", "tap_events", plain, **constants)(
-            images(x), grad, total, form, as_they_are(4), 2, 0, 2
+        load("conv_weight_gradient", "tap_events", plain, FURTHER=0, **constants)(
+            images(x), grad, grad, blank.reshape(1, -1), total, form, as_they_are(4), 2, 0, 2
         )
     assert np.array_equal(*totals)
 

@@ -1,6 +1,7 @@
 # total [chunks, INTO, ROWS, LENGTH] of the taps turned round, of the images of each chunk: the padded gradient's rows
 # [B, oh · ow · ONTO] at what is not zero in the images x [B, high · wide · INTO], the latter in steps of `channel` and
-# `pixel`. The b-th image is row order[0, b], its gradient row order[1, b].
+# `pixel`. The b-th image is row order[0, b], its gradient row order[1, b]. Where FURTHER is 1, the gradient is first
+# changed in place: grad += (z − mean) · slope + shift, the three given for a line of pixels.
 import numpy as np
 
 from neuroaccel.kernels.sources.tap_events import tap_events
@@ -10,13 +11,14 @@ INTO = 1
 ONTO = 1
 ROWS = 1
 LENGTH = 1
+FURTHER = 1
 
-SIGNATURE = "void(V[:, ::1], V[:, ::1], f8[:, ::1], i8[::1], i8[:, ::1], i8, i8, i8)"
+SIGNATURE = "void(V[:, ::1], V[:, ::1], V[:, ::1], V[:, ::1], f8[:, ::1], i8[::1], i8[:, ::1], i8, i8, i8)"
 U = np.uint64
 SOME = 256
 
 
-def kernel(x, grad, total, form, order, each, start, stop):
+def kernel(x, grad, z, less, total, form, order, each, start, stop):
     high, wide, rows, line = U(form[0]), U(form[1]), U(form[2]), U(form[3])
     channel, pixel, above, left = U(form[4]), U(form[5]), U(form[6]), U(form[7])
     padded = (wide + U(LENGTH // ONTO - 1)) * U(ONTO)
@@ -31,10 +33,16 @@ def kernel(x, grad, total, form, order, each, start, stop):
         for b in range(chunk * each, min((chunk + 1) * each, x.shape[0])):
             image = x[order[0, b]]
             given = grad[order[1, b]]
+            drive = z[order[1, b]]
             for oy in range(rows):
                 at = (oy + above) * padded + left
                 target = around[np.int64(at) : np.int64(at + line)]
                 row = given[np.int64(oy * line) : np.int64(oy * line + line)]
+                if FURTHER == 1:
+                    mean, slope, shift = less[0], less[1], less[2]
+                    own = drive[np.int64(oy * line) : np.int64(oy * line + line)]
+                    for j in range(line):
+                        row[j] += (own[j] - mean[j]) * slope[j] + shift[j]
                 for j in range(line):
                     target[j] = row[j]
             for c in range(U(INTO)):
@@ -48,12 +56,12 @@ def kernel(x, grad, total, form, order, each, start, stop):
                         count += U(image[k] != np.float32(0))
                         k += pixel
                         at += U(ONTO)
-                own = found[np.int64(c) * ROWS * LENGTH : np.int64(c + U(1)) * ROWS * LENGTH]
+                part = found[np.int64(c) * ROWS * LENGTH : np.int64(c + U(1)) * ROWS * LENGTH]
                 first = U(0)
                 while first < count:  # some events are added in float32, all of them in float64
                     last = min(first + U(SOME), count)
                     sums[:] = 0
                     tap_events(sums, U(0), U(LENGTH), around, padded, value, place, first, last)
                     for j in range(ROWS * LENGTH):
-                        own[j] += sums[j]
+                        part[j] += sums[j]
                     first = last
