@@ -2,6 +2,6 @@
 
 import os
 
-# OpenMP's threads spin for a while after each of torch's operators and keep the processors from our kernels' threads
-# (saccade-digits on two cores: 870 samples a second, 1,360 where they wait passively). Read when torch is loaded.
+# OpenMP's threads spin for a while after each of torch's operators, and so keep the processors from whatever else has
+# work; scripts/bench_training shows what that costs, run with and without this. Read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
