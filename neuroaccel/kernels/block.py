@@ -10,197 +10,25 @@ pool in a cache, and so do gradients on their way back. Values are those of the 
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
-from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from neuroaccel.compiling import Kernel
 from neuroaccel.kernels import codegen, conv, norm, op, pool
+from neuroaccel.kernels.block_plan import CURRENT, NORM, Fields, Neurons, Plan, Sums, samples_of
 from neuroaccel.kernels.buffers import empty
-from neuroaccel.kernels.channels_last import Array, images, like, load, new, ranges
+from neuroaccel.kernels.channels_last import Array, images, like, new, ranges
 from neuroaccel.kernels.numba_backend import NumbaBackend
 from neuroaccel.kernels.threads import share, threads_for
 from neuroaccel.neurons import Neuron
 from neuroaccel.neurons.backend import REFERENCE, forced
 from neuroaccel.neurons.interpreter import State
-from neuroaccel.program import Program
-from neuroaccel.program.language import INPUT, Assign, Parameter
 
 SMALL = 1 << 16  # neurons and ticks below which single layers cost no more
-EVEN = 4  # groups are a multiple of it, so that threads share them evenly
-GROUP = 1 << 20  # floats of all ticks of the samples that pass together, about: they should stay in a cache
-NORM = ("norm_scale", "norm_shift")
-CURRENT = "norm_current"
-
-
-@lru_cache(maxsize=512)
-def normalised(text: str) -> str:
-    """The program (as text) of neurons whose current is normalised first: factor and term are two more parameters."""
-    program = Program.from_json(json.loads(text))
-    scale, shift = NORM
-
-    def renamed(body: tuple[Assign, ...]) -> tuple[Assign, ...]:
-        return tuple(Assign(a.target, a.op, tuple(CURRENT if v == INPUT else v for v in a.args)) for a in body)
-
-    first = (
-        Assign(CURRENT, "mul", (INPUT, scale)),
-        Assign(CURRENT, "add", (CURRENT, shift)),
-    )
-    return dataclasses.replace(
-        program,
-        parameters=(*program.parameters, *(Parameter(name) for name in NORM)),
-        body=(*first, *renamed(program.body)),
-        on_fire=renamed(program.on_fire),
-    ).text
-
-
-@dataclasses.dataclass(frozen=True)
-class Fields:
-    """What layers of a block are told beside tensors, as one text for the operator.
-
-    Arguments:
-        padding: zeros above and left of an image.
-        eps: of the normalisation.
-        program: the neurons', as text.
-        surrogate, slope, detach_reset: their training fields.
-        window, factor: of the pool; (1, 1) and 1 is none.
-        first: whether the channels of what leaves shall come first in memory, as what flattens them wants.
-    """
-
-    padding: tuple[int, int]
-    eps: float
-    program: str
-    surrogate: str
-    slope: float
-    detach_reset: bool
-    window: tuple[int, int] = (1, 1)
-    factor: float = 1.0
-    first: bool = False
-
-    @cached_property
-    def text(self) -> str:
-        return json.dumps([getattr(self, field.name) for field in dataclasses.fields(self)])
-
-    @staticmethod
-    @lru_cache(maxsize=512)
-    def of(text: str) -> Fields:
-        padding, eps, program, surrogate, slope, detach_reset, window, *rest = json.loads(text)
-        return Fields(tuple(padding), eps, program, surrogate, slope, detach_reset, tuple(window), *rest)
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """Where everything lies: groups of samples one after the other, in each ticks, samples, pixels, channels."""
-
-    ticks: int
-    samples: int
-    shape: conv.Shape
-    down: int
-    across: int
-
-    @staticmethod
-    def of(x: Tensor, weight: Tensor, fields: Fields) -> Plan:
-        return _plan(x.shape[0], x.shape[1], conv.Shape.of(x[0], weight, fields.padding), *fields.window)
-
-    @cached_property
-    def neurons(self) -> int:
-        """Of a sample."""
-        return self.shape.outputs * self.shape.size[0] * self.shape.size[1]
-
-    @cached_property
-    def groups(self) -> list[tuple[int, int]]:
-        """First and last sample of each."""
-        size = max(1, GROUP // (self.ticks * self.neurons))
-        count = -(-self.samples // size)
-        count = min(self.samples, -(-count // EVEN) * EVEN)
-        bounds = [k * self.samples // count for k in range(count + 1)]
-        return list(itertools.pairwise(bounds))
-
-    @property
-    def pooled(self) -> tuple[int, int]:
-        return self.shape.size[0] // self.down, self.shape.size[1] // self.across
-
-    @cached_property
-    def order(self) -> NDArray[np.int64]:
-        """Row ``t · samples + n`` of each image that lies here."""
-        rows = np.arange(self.ticks * self.samples).reshape(self.ticks, self.samples)
-        return np.concatenate([rows[:, first:last].reshape(-1) for first, last in self.groups])
-
-    @cached_property
-    def ways(self) -> list[NDArray[np.int64]]:
-        """For every group, rows among its own images, and those rows."""
-        bounds = [(first * self.ticks, last * self.ticks) for first, last in self.groups]
-        return [np.stack([np.arange(last - first), self.order[first:last]]) for first, last in bounds]
-
-    def part(self, flat: Array, group: tuple[int, int]) -> Array:
-        """A group's ``[T, n · neurons]`` of all."""
-        first, last = (k * self.ticks * self.neurons for k in group)
-        return flat[first:last].reshape(self.ticks, -1)
-
-    def kept(self, flat: Array, group: tuple[int, int], states: int) -> Array:
-        """A group's states ``[chunks, S, n · neurons]`` of all that are kept."""
-        chunks = flat.size // (states * self.samples * self.neurons)
-        first, last = (k * chunks * states * self.neurons for k in group)
-        return flat[first:last].reshape(chunks, states, (group[1] - group[0]) * self.neurons)
-
-    @cached_property
-    def most(self) -> int:
-        """Neurons of the largest group."""
-        return self.neurons * max(last - first for first, last in self.groups)
-
-    def scratch(self) -> Array:
-        """Memory for all ticks of a group."""
-        array: Array = empty(self.ticks * self.most).numpy()
-        return array
-
-    def pool(self, name: str, fields: Fields) -> Kernel:
-        first = int(fields.first)
-        return load(name, CHANNELS=self.shape.outputs, DOWN=self.down, ACROSS=self.across, FIRST=first)
-
-
-@lru_cache(maxsize=256)
-def _plan(ticks: int, samples: int, shape: conv.Shape, down: int, across: int) -> Plan:
-    return Plan(ticks, samples, shape, down, across)
-
-
-class _Neurons:
-    """Values of a block's neurons as the kernels take them: the program's own, between them the statistics."""
-
-    def __init__(self, text: str, values: Sequence[Tensor], plan: Plan, statistics: Sequence[NDArray[Any]]) -> None:
-        self.text = normalised(text)
-        self.at = len(op.program_of(text).parameters)  # derived values come behind
-        self.plan = plan
-        own = [np.ascontiguousarray(v.detach().numpy()).reshape(-1) for v in values]
-        channels = plan.shape.outputs
-        spread = [np.tile(np.asarray(s, np.float32), plan.neurons // channels) for s in statistics]
-        per_neuron = [bool(v.dim()) for v in values]
-        self.wide = [*per_neuron[: self.at], True, True, *per_neuron[self.at :]]
-        arrays = zip((*own[: self.at], *spread, *own[self.at :]), self.wide, strict=True)
-        samples = plan.most // plan.neurons
-        self.arrays: list[Array] = [np.tile(a, samples) if wide else a for a, wide in arrays]
-        self.names = frozenset(f"p{k}" for k, wide in enumerate(self.wide) if wide)
-        self.scale, self.shift = self.at, self.at + 1
-
-    def place(self, own: int) -> int:
-        """Where the program's own value number ``own`` is."""
-        return own if own < self.at else own + 2
-
-    def given(self, samples: int) -> list[Array]:
-        """Values of so many samples."""
-        return [a[: samples * self.plan.neurons] if wide else a for a, wide in zip(self.arrays, self.wide, strict=True)]
-
-
-def _samples(array: Array, group: tuple[int, int]) -> Array:
-    """Those of a group of ``[S, N, neurons]``, as ``[S, n · neurons]``."""
-    return np.ascontiguousarray(array[:, group[0] : group[1]]).reshape(array.shape[0], -1)
 
 
 @torch.library.custom_op("neuroaccel::block", mutates_args=(), device_types="cpu")
@@ -245,7 +73,7 @@ def block(
     share(work, ranges(order.size, threads), threads)
     mean, variance = norm.moments(currents, channels)
     scale = norm.numbers(gamma, channels, 1.0) / np.sqrt(variance + told.eps)
-    neurons = _Neurons(told.program, values, plan, norm.affine(mean, scale, beta))
+    neurons = Neurons(told.program, values, plan, norm.affine(mean, scale, beta))
     y = (empty if told.first else new)(order.size, channels, *plan.pooled)
     end = empty(*state.shape)
     out, ends, before, saved = (
@@ -260,7 +88,7 @@ def block(
         scratch = plan.scratch()
         for group, way in zip(plan.groups[start:stop], plan.ways[start:stop], strict=True):
             first, behind = group
-            begin = _samples(before, group)
+            begin = samples_of(before, group)
             after = np.empty_like(begin)
             spikes = scratch[: way.shape[1] * plan.neurons].reshape(plan.ticks, -1)
             held = plan.kept(saved, group, len(begin))
@@ -306,32 +134,6 @@ def _(
     )
 
 
-class _Sums:
-    """Gradients of values, of every group on its own so that the order of summation is always the same."""
-
-    def __init__(self, plan: Plan, neurons: _Neurons, wanted: Sequence[int]) -> None:
-        self.plan, self.wide = plan, neurons.wide
-        self.statistics = (neurons.scale, neurons.shift)
-        self.places = sorted([*(neurons.place(k) for k in wanted), *self.statistics])
-        self.found: list[dict[int, NDArray[np.float64]]] = [{} for _ in plan.groups]
-
-    def add(self, group: int, sums: NDArray[np.float64]) -> None:
-        """Take the sums ``[places, n · neurons]`` of a group."""
-        for place, row in zip(self.places, sums, strict=True):
-            if place in self.statistics:
-                total = norm.by_channel(row, self.plan.shape.outputs)
-            elif self.wide[place]:
-                total = row.reshape(-1, self.plan.neurons).sum(0)
-            else:
-                total = np.asarray(row.sum())
-            self.found[group][place] = total
-
-    def total(self, place: int) -> NDArray[np.float64]:
-        """Over all groups."""
-        result: NDArray[np.float64] = np.sum([found[place] for found in self.found], axis=0)
-        return result
-
-
 @torch.library.custom_op("neuroaccel::block_backward", mutates_args=(), device_types="cpu")
 def block_backward(
     grad: Tensor,
@@ -357,8 +159,8 @@ def block_backward(
     mean, variance = statistics.numpy()
     inverse = 1 / np.sqrt(variance + told.eps)
     scale = norm.numbers(gamma, channels, 1.0) * inverse
-    neurons = _Neurons(told.program, values, plan, norm.affine(mean, scale, beta))
-    sums = _Sums(plan, neurons, wanted)
+    neurons = Neurons(told.program, values, plan, norm.affine(mean, scale, beta))
+    sums = Sums(plan, neurons, wanted)
     asked = frozenset(f"p{k}" for k in sums.places)
     kernel = op.backward_kernel(neurons.text, neurons.names, asked, told.surrogate, told.detach_reset)
     slopes, pooling = op.slopes(told.slope), plan.pool("pool_backward", told)
@@ -372,7 +174,7 @@ def block_backward(
         for number in range(start, stop):
             group, way = plan.groups[number], plan.ways[number]
             first, behind = group
-            end = _samples(last, group)
+            end = samples_of(last, group)
             begin, size = np.empty_like(end), end.shape[1]
             spikes = scratch[: plan.ticks * size].reshape(plan.ticks, size)
             pooling(

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from neuroaccel import Network
-from neuroaccel.kernels import block, conv, norm, threads
-from neuroaccel.kernels.block import Fields
+from neuroaccel.kernels import block, block_plan, conv, norm, threads
+from neuroaccel.kernels.block_plan import Fields
 from neuroaccel.network import blocks
 from neuroaccel.neurons import ALIF, LIF, CubaLIF
 from neuroaccel.neurons.backend import VARIABLE
@@ -25,8 +25,8 @@ SHAPE = (12, 5, 2, 11, 10)  # T, N, C, H, W
 @pytest.fixture(autouse=True)
 def small_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(block, "SMALL", 0)
-    monkeypatch.setattr(block, "GROUP", 16000)  # four groups of one or two samples
-    block._plan.cache_clear()
+    monkeypatch.setattr(block_plan, "GROUP", 16000)  # four groups of one or two samples
+    block_plan._plan.cache_clear()
     monkeypatch.delenv(VARIABLE, raising=False)
 
 
