@@ -13,10 +13,10 @@
 [8]
 """
 
+from neuroaccel.engine.compiler import compile_graph, refusals
 from neuroaccel.engine.events import EventStream
 from neuroaccel.engine.explain import explain
 from neuroaccel.engine.loop import Decision, control
-from neuroaccel.engine.plan import compile_graph, refusals
 from neuroaccel.engine.run import Result, run
 from neuroaccel.engine.session import Session, open
 from neuroaccel.engine.streams import Report, play

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from neuroaccel.engine.compiler import compile_graph
 from neuroaccel.engine.operation import Same
-from neuroaccel.engine.plan import Number, Plan, compile_graph
+from neuroaccel.engine.plan import Number, Plan
 from neuroaccel.graph import Graph
 
 

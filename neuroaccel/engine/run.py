@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroaccel.engine.clocks import recorded
+from neuroaccel.engine.compiler import compile_graph
 from neuroaccel.engine.inputs import Feed, Inputs, by_name
-from neuroaccel.engine.plan import Number, Plan, compile_graph
+from neuroaccel.engine.plan import Number, Plan
 from neuroaccel.engine.session import Session
 from neuroaccel.engine.shards import in_threads, shares
 from neuroaccel.errors import InputError

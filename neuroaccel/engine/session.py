@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroaccel.engine import cache, streams
 from neuroaccel.engine.clocks import Clockwork, Records
+from neuroaccel.engine.compiler import compile_graph, recompiled
 from neuroaccel.engine.events import EventStream
 from neuroaccel.engine.inputs import Feed, Fill, by_name, is_stream
 from neuroaccel.engine.operation import SOME, Array, Buffer, Latch, Now, Operation, Same, Work
-from neuroaccel.engine.plan import Number, Plan, Ref, compile_graph, origin, recompiled
+from neuroaccel.engine.plan import Number, Plan, Ref, origin
 from neuroaccel.engine.weights import replaced
 from neuroaccel.errors import InputError, StateError
 from neuroaccel.graph import Graph, Input, Neuron, Output

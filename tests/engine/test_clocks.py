@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from neuroaccel import engine
-from neuroaccel.engine.plan import compile_graph, refusals
+from neuroaccel.engine.compiler import compile_graph, refusals
 from neuroaccel.errors import InputError, StateError, UnsupportedNode
 from neuroaccel.graph import (
     Edge,

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from neuroaccel import engine
 from neuroaccel.engine import EventStream, Session
+from neuroaccel.engine.compiler import compile_graph
 from neuroaccel.engine.delayed_synapses import DelayedSynapses, Group
-from neuroaccel.engine.plan import Plan, compile_graph
+from neuroaccel.engine.plan import Plan
 from neuroaccel.errors import InputError
 from neuroaccel.graph import (
     Constant,
@@ -99,7 +100,7 @@ def merged(plan: Plan | Graph) -> set[str]:
 def apart(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """The plan in which every node runs by itself."""
     with monkeypatch.context() as patch:
-        patch.setattr("neuroaccel.engine.plan.groups", lambda *_: [])
+        patch.setattr("neuroaccel.engine.compiler.groups", lambda *_: [])
         plan = compile_graph(graph)
     assert not merged(plan)
     return plan

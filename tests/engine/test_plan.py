@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from neuroaccel import engine
-from neuroaccel.engine.plan import REASONS
+from neuroaccel.engine.compiler import REASONS
 from neuroaccel.errors import GraphError, UnsupportedNode
 from neuroaccel.graph import (
     Attention,
