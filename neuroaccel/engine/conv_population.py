@@ -86,6 +86,7 @@ class ConvPopulation(Operation):
             "@stamp": np.zeros((batch, self.cells), np.int64),
             "@waking": np.zeros((batch, bands), np.int64),
             "@clock": np.zeros(batch, np.int64),
+            "@rests": np.full(batch, self.population.rests, np.uint8),
         }
         self._woken(state)
         return state
@@ -108,8 +109,16 @@ class ConvPopulation(Operation):
 
     def restored(self, work: Work) -> None:
         self._woken(work.state)
+        work.state["@rests"][...] = 0
+
+    def silence(self, work: Work) -> bool:
+        if work.kept.shape[1] or not work.state["@rests"].all():
+            return False
+        work.out.hush()
+        return True
 
     def run(self, work: Work) -> None:
+        work.state["@rests"][...] = 0
         s = work.scratch
         most, keys = int(work.ports[0].found.sum()), self.synapse.geometry.size[0] * work.ticks + 2
         if len(s["events"]) < most:
@@ -177,6 +186,10 @@ class Counted(Operation):
     def run(self, work: Work) -> None:
         if work.track:
             self.synapse.count(work)
+
+    def silence(self, work: Work) -> bool:
+        self.run(work)
+        return True
 
     def explain(self) -> str:
         return "together with the neurons that read it"

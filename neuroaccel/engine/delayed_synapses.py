@@ -190,6 +190,9 @@ class MergedLinear(Synapses):
     def sums(self, work: Work, value: Array) -> None:
         """Nothing to do: it is done for it."""
 
+    def silence(self, work: Work) -> bool:
+        return True
+
     def explain(self) -> str:
         return self.group.explain()
 

@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from neuroaccel.engine import cache
 from neuroaccel.engine.fixed import Format, whole
-from neuroaccel.engine.operation import SOME, Array, Latch, Operation, Static, Work
+from neuroaccel.engine.operation import NONE, SOME, Array, Latch, Operation, Static, Work
 from neuroaccel.graph import nodes as n
 
 
@@ -20,6 +20,12 @@ class Source(Operation):
 
     def run(self, work: Work) -> None:
         """Nothing to do: the values are there."""
+
+    def silence(self, work: Work) -> bool:
+        if work.out.found.any():
+            return False
+        work.out.reach[...] = NONE
+        return True
 
 
 class Constants(Operation):

@@ -60,6 +60,24 @@ class EventStream:
         _check_values(self)
 
     @classmethod
+    def of_kernel(
+        cls,
+        indptr: NDArray[np.int64],
+        index: NDArray[np.int32],
+        shape: tuple[int, ...],
+        dt: float,
+        value: NDArray[Any] | None,
+        binning: Binning,
+    ) -> EventStream:
+        """A stream of arrays whose types and order a kernel vouches for; only values are checked."""
+        stream = object.__new__(cls)
+        stream.__dict__.update(indptr=indptr, index=index, shape=shape, dt=dt, value=value, binning=binning, merged=0)
+        if value is not None:
+            object.__setattr__(stream, "value", _values(value))
+            _check_values(stream)
+        return stream
+
+    @classmethod
     def from_dense(cls, x: ArrayLike, dt: float, binning: Binning = "binary", merged: int = 0) -> EventStream:
         """Turn a dense sequence into events without loss: ``from_dense(x, dt).to_dense(x.dtype)`` equals ``x``.
 

@@ -50,6 +50,9 @@ class Grouped(Synapses):
         self.table = np.array(table, np.int64)
         self.kernel = cache.load("grouped", "int64")
 
+    def silence(self, work: Work) -> bool:
+        return False  # converters may turn 0 into something else
+
     def sums(self, work: Work, value: Array) -> None:
         port, out = work.ports[0], work.out
         arrays = (self.weight, self.table, self.bias, *self.conversions, self.plan)

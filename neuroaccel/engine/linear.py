@@ -55,6 +55,7 @@ class Linear(Synapses):
         self.order = cache.load("linear_order", "int64")
         self.rule: LinearRule | None = None
         self.plans: dict[Schedule, Int64] = {}
+        self.choices: dict[tuple[int, int, int], Schedule] = {}
         if weight.dtype != np.float32:
             self.rows = np.ascontiguousarray(weight.T)
             self.plain = cache.load("linear_plain", weight.dtype.name)
@@ -125,7 +126,13 @@ class Linear(Synapses):
             return Schedule("plain", self.inputs)
         if rows == 1 and self.sparse is None:
             return self.single
-        return self.rule.choose(rows, int(found.sum()))
+        events = int(found.sum())
+        # Numbers of events that share their leading bits share a choice, which is made once.
+        fine = max(events.bit_length() - 4, 0)
+        alike = rows, events >> fine, fine
+        if alike not in self.choices:
+            self.choices[alike] = self.rule.choose(rows, events >> fine << fine)
+        return self.choices[alike]
 
     def product(self, value: Array, current: Array) -> None:
         """All sums as one product of matrices."""

@@ -62,6 +62,13 @@ class Buffer:
         """A view of some of the rows."""
         return Buffer(*(array[first:last] for array in self.arrays()))
 
+    def hush(self) -> None:
+        """Hold zeros, of which the events' lists know, and nothing touched."""
+        if self.found.any():
+            self.value[...] = 0
+            self.found[...] = 0
+        self.reach[...] = NONE
+
     def clear(self) -> None:
         """Forget everything."""
         for array in self.arrays():
@@ -114,7 +121,7 @@ class Work:
     Arguments:
         ports, out: buffers of K·N rows each; a port behind a slower clock has fewer.
         state: variable → ``[N, ...]``, in the operation's own layout.
-        scratch: arrays that carry nothing from block to block.
+        scratch: what is of use only while the session goes on, and not part of its state.
         counts: column → int64 ``[N]``.
         track: whether anything is counted.
         ticks: K.
@@ -128,7 +135,7 @@ class Work:
     ports: tuple[Buffer, ...]
     out: Buffer
     state: dict[str, Array] = field(default_factory=dict)
-    scratch: dict[str, Array] = field(default_factory=dict)
+    scratch: dict[str, Any] = field(default_factory=dict)
     counts: dict[str, Int64] = field(default_factory=dict)
     track: bool = True
     ticks: int = 1
@@ -206,8 +213,8 @@ class Operation(ABC):
         """Bytes of a weight as its kernels read it."""
         return self.dtype.itemsize
 
-    def scratch(self) -> dict[str, Array]:
-        """Arrays that a session keeps for the operation and that carry nothing from block to block."""
+    def scratch(self) -> dict[str, Any]:
+        """What a session keeps for the operation beside its state."""
         return {}
 
     def allocate(self, batch: int) -> dict[str, Array]:
@@ -248,6 +255,14 @@ class Operation(ABC):
     def run(self, work: Work) -> None:
         """Compute ``work.out`` of this block."""
 
+    def silence(self, work: Work) -> bool:
+        """Take a block in which nothing but zeros enters, if such a block changes no state and gives zeros alone.
+
+        Returns:
+            Whether it did; if not, nothing has happened, and :meth:`run` must.
+        """
+        return False
+
     def explain(self) -> str:
         """Which kernel does it and why, in a line."""
         return ""
@@ -278,3 +293,6 @@ class Same(Operation):
 
     def run(self, work: Work) -> None:
         """Nothing to do."""
+
+    def silence(self, work: Work) -> bool:
+        return True

@@ -14,7 +14,8 @@ from neuroaccel.engine.operation import Array, Operation, Static, Work, refuse_o
 from neuroaccel.engine.sleep import sleep_rule
 from neuroaccel.graph import nodes as n
 from neuroaccel.program import resolve
-from neuroaccel.program.language import INPUT
+from neuroaccel.program.evaluate import evaluate
+from neuroaccel.program.language import INPUT, Assign
 
 
 class Population(Operation):
@@ -124,6 +125,39 @@ class Population(Operation):
         out = np.empty_like(value)
         out[:, self.layout] = value
         return out.reshape(len(value), *self.static.shape)
+
+    @cached_property
+    def rests(self) -> bool:
+        """Whether fresh neurons stay exactly as they are, and silent, as long as nothing enters."""
+        fire = self.program.fire
+        if not self.can_sleep or fire is None:
+            return False
+        fresh = {key: value.astype(np.float64) for key, value in self.fresh.items()}
+        names: dict[str, Any] = {**self.known, **fresh, INPUT: np.zeros(self.static.shape)}
+        for step in self.program.body:
+            names[step.target] = evaluate(step, names)
+        same = all(np.broadcast_to(names[key], value.shape).tobytes() == value.tobytes() for key, value in fresh.items())
+        fires = evaluate(Assign("fires", fire.op, (fire.left, fire.right)), names)
+        return same and not fires.any()
+
+    def silence(self, work: Work) -> bool:
+        if not self.rests or work.kept.shape[1]:
+            return False
+        for key, fresh in self.placed.items():
+            if not np.array_equal(work.flat(key).view(self.bits), np.broadcast_to(fresh, work.flat(key).shape)):
+                return False
+        work.out.hush()
+        return True
+
+    @cached_property
+    def placed(self) -> dict[str, Array]:
+        """Fresh states in the order of places, as bits."""
+        return {key: self.inward(key, fresh[None]).reshape(1, -1).view(self.bits) for key, fresh in self.fresh.items()}
+
+    @property
+    def bits(self) -> np.dtype[Any]:
+        """The unsigned type that is as wide as a state: bits differ where 0 and -0 are equal."""
+        return np.dtype(f"u{self.dtype.itemsize}")
 
     def run(self, work: Work) -> None:
         work.given = work.given or self._given(work)

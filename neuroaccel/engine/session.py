@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -63,6 +64,7 @@ class Session:
         self._columns: dict[str, dict[str, NDArray[np.int64]]] = {}
         self._fresh: dict[Ref, dict[str, Array]] = {}  # the state of one sample, in its operation's layout
         self._listed: set[Ref] = set()  # Inputs whose events came as a list
+        self._moved = False  # whether its state may be another than the fresh one
         self._torn = False  # whether a block was broken off in the middle
         self._earlier: dict[str, dict[str, NDArray[np.int64]]] = {}  # what counts lack since weights were exchanged
         self._allocate()
@@ -79,6 +81,11 @@ class Session:
         self._counted = [r for r in sending if "spikes" not in plan.steps[r].operation.columns]
         scanned = plan.scanned | {r for r in counted if not plan.steps[r].operation.finds_events}
         self._scan = {r: cache.load("scan", self._buffers[r].value.dtype.name) for r in scanned}
+
+    @cached_property
+    def outlets(self) -> dict[str, streams.Outlet]:
+        """What gathers the events that reach its Outputs."""
+        return {name: streams.Outlet(self, name) for name in self.plan.graph.outputs}
 
     @property
     def kind(self) -> tuple[int, bool, bool | str, int]:
@@ -336,16 +343,24 @@ class Session:
 
     def _go(self, ticks: int) -> None:
         steps = self.plan.steps
+        silent: set[Ref] = set()
         for stage in self.plan.stages:
             if not stage.loop:
                 for ref in stage.run:
                     if ref in self.plan.timed:
                         self._clockwork.block(ref, ticks)
+                        self._moved = True
                         continue
-                    work = self._work(ref, ticks)
-                    steps[ref].operation.run(work)
+                    step, work = steps[ref], self._work(ref, ticks)
+                    if silent.issuperset(step.sources) and (step.sources or ref in self._listed):
+                        if step.operation.silence(work):
+                            silent.add(ref)
+                            continue
+                    step.operation.run(work)
                     self._finish(ref, work)
+                    self._moved = True
                 continue
+            self._moved = True
             for t in range(ticks):
                 for ref in stage.emit:
                     self._part_of_tick(ref, t, "emit")
@@ -476,11 +491,12 @@ class Session:
     def refresh(self, mask: NDArray[np.bool_] | None = None) -> None:
         """Bring the state of samples (None: of all) back to the fresh one; counts go on."""
         chosen: Any = slice(None) if mask is None else mask
-        for ref, work in self._works.items():
+        for ref, work in self._works.items() if self._moved else ():
             if ref not in self._fresh:
                 self._fresh[ref] = self.plan.steps[ref].operation.allocate(1)
             for key, array in work.state.items():
                 array[chosen] = self._fresh[ref][key]
+        self._moved = self._moved and mask is not None
         for inner in self.inner.values():
             inner.refresh(mask)
 
@@ -522,7 +538,7 @@ class Session:
         for ref, work in self._works.items():
             self.plan.steps[ref].operation.settle(work)
         books = {name: self._book(name, columns) for name, columns in self._columns.items()}
-        self.plan, self._earlier = plan, {}
+        self.plan, self._earlier, self._moved = plan, {}, True
         for name, columns in self._columns.items():
             now = self._book(name, columns)
             lacking = {key: value - now[key] for key, value in books[name].items()}
@@ -544,10 +560,11 @@ class Session:
         Raises:
             StateError: a mask of another shape or type.
         """
-        chosen = np.ones(self.batch, np.bool_) if mask is None else np.asarray(mask)
-        if chosen.shape != (self.batch,) or chosen.dtype != np.bool_:
-            raise StateError(f"the mask is {chosen.dtype}{list(chosen.shape)}, expected bool[{self.batch}]")
-        self.refresh(chosen)
+        some = None if mask is None else np.asarray(mask)
+        if some is not None and (some.shape != (self.batch,) or some.dtype != np.bool_):
+            raise StateError(f"the mask is {some.dtype}{list(some.shape)}, expected bool[{self.batch}]")
+        self.refresh(some)
+        chosen: Any = slice(None) if some is None else some
         for columns in (*self._columns.values(), *self._earlier.values()):
             for count in columns.values():
                 count[chosen] = 0
@@ -559,6 +576,7 @@ class Session:
 
     def _put(self, arrays: Mapping[str, Array]) -> None:
         self._mend()
+        self._moved = True
         for ref, work in self._works.items():
             operation = self.plan.steps[ref].operation
             for key in operation.fresh:

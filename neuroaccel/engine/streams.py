@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from neuroaccel.engine import cache
-from neuroaccel.engine.events import EventStream
+from neuroaccel.engine.events import Binning, EventStream
 from neuroaccel.engine.inputs import SAME_DT, Feed, by_name, is_stream
 from neuroaccel.engine.plan import origin
 from neuroaccel.errors import EventsError, InputError
@@ -147,7 +147,9 @@ def advance(session: Session, entering: Entering, first: int, last: int) -> Stre
     Returns:
         Output → what reached it in these ticks.
     """
-    outlets = {name: Outlet(session, name, entering.dt) for name in session.plan.graph.outputs}
+    outlets = session.outlets
+    for outlet in outlets.values():
+        outlet.clear()
     moment = session.moment()
     try:
         for _ in session.blocks(entering.feeds, last, first):
@@ -156,7 +158,7 @@ def advance(session: Session, entering: Entering, first: int, last: int) -> Stre
     except InputError:
         session.rewind(moment)
         raise
-    streams = {name: outlet.streams() for name, outlet in outlets.items()}
+    streams = {name: outlet.streams(entering.dt) for name, outlet in outlets.items()}
     return {name: each[0] if entering.single else each for name, each in streams.items()}
 
 
@@ -166,18 +168,21 @@ class Outlet:
     Arguments:
         session: whose Output.
         name: of the Output.
-        dt: length of a tick in seconds.
     """
 
-    def __init__(self, session: Session, name: str, dt: float) -> None:
-        self.session, self.name, self.dt = session, name, dt
+    def __init__(self, session: Session, name: str) -> None:
+        self.session, self.name = session, name
         plan = session.plan
         self.signal = plan.signals[name]
         self.ref = origin(plan.steps, ("node", name))
         static, number = plan.steps["node", name].operation.static, plan.steps[self.ref].operation.dtype.name
         self.form = static.format
         self.leave, self.scan = cache.load("leave", number), cache.load("scan", number)
-        batch = session.batch
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what was gathered."""
+        batch = self.session.batch
         self.lengths: list[list[NDArray[np.int64]]] = [[] for _ in range(batch)]
         self.addresses: list[list[NDArray[np.int32]]] = [[] for _ in range(batch)]
         self.values: list[list[NDArray[Any]]] = [[] for _ in range(batch)]
@@ -197,23 +202,24 @@ class Outlet:
             self.addresses[sample].append(address)
             self.values[sample].append(number)
 
-    def streams(self) -> list[EventStream]:
-        """The events of every sample."""
-        return [self._stream(sample) for sample in range(self.session.batch)]
+    def streams(self, dt: float) -> list[EventStream]:
+        """The events of every sample, in ticks of ``dt`` seconds."""
+        return [self._stream(sample, dt) for sample in range(self.session.batch)]
 
-    def _stream(self, sample: int) -> EventStream:
-        length = np.concatenate([np.zeros(1, np.int64), *self.lengths[sample]])  # the 1st: indptr starts at 0
-        address = np.concatenate([np.zeros(0, np.int32), *self.addresses[sample]])
+    def _stream(self, sample: int, dt: float) -> EventStream:
+        length, address = _joined(self.lengths[sample], np.int64), _joined(self.addresses[sample], np.int32)
         value: NDArray[Any] | None = None
         if self.signal.kind != "binary":
-            value = self._real(np.concatenate([np.zeros(0, np.float32), *self.values[sample]]))
+            value = self._real(_joined(self.values[sample], np.float32))
             if not value.all():  # wider numbers that float32 rounds to 0
                 tick = np.repeat(np.arange(len(length)), length)[value != 0]
                 length = np.bincount(tick, minlength=len(length))
                 address, value = address[value != 0], value[value != 0]
-        binning = "count" if self.signal.kind == "count" else "binary"
+        indptr = np.zeros(len(length) + 1, np.int64)
+        np.cumsum(length, out=indptr[1:])
+        binning: Binning = "count" if self.signal.kind == "count" else "binary"
         try:
-            return EventStream(np.cumsum(length), address, self.signal.shape, self.dt, value, binning)  # type: ignore[arg-type]
+            return EventStream.of_kernel(indptr, address, self.signal.shape, dt, value, binning)
         except EventsError as error:
             raise EventsError(f"output '{self.name}', sample {sample}, whose ticks have run: {error}") from error
 
@@ -225,6 +231,11 @@ class Outlet:
             return value.astype(np.int64)
         with np.errstate(over="ignore", under="ignore"):
             return value.astype(np.float32)
+
+
+def _joined(parts: list[NDArray[Any]], dtype: DTypeLike) -> NDArray[Any]:
+    """Pieces one behind the other."""
+    return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, dtype), *parts])
 
 
 def copied(counts: Mapping[str, Mapping[str, NDArray[np.int64]]]) -> Columns:

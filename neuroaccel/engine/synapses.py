@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroaccel.engine import cache
-from neuroaccel.engine.operation import Array, Int64, Operation, Static, Work
+from neuroaccel.engine.operation import NONE, Array, Int64, Operation, Static, Work
 from neuroaccel.graph import nodes as n
 from neuroaccel.graph.fanout import fan_out
 
@@ -61,6 +61,7 @@ class Synapses(Operation):
         self.full, self.living = full.ravel(), living.ravel()
         self.pruned = int((full - living).sum())
         self.all_living = int(living.sum())
+        self.biased = bool(target.biased.any())
         self.tally = cache.load("fanout", "int64")
 
     def count(self, work: Work) -> None:
@@ -75,7 +76,21 @@ class Synapses(Operation):
     def run(self, work: Work) -> None:
         if work.track:
             self.count(work)
+        work.scratch["zeros"] = 0
         self.sums(work, work.ports[0].value)
+
+    def silence(self, work: Work) -> bool:
+        if self.biased:
+            return False
+        if work.track:
+            self.count(work)
+        out, rows = work.out, len(work.out.found)
+        if work.scratch.get("zeros", 0) < rows:
+            out.value[...] = 0
+            work.scratch["zeros"] = rows
+        out.found[...] = 0
+        out.reach[...] = NONE
+        return True
 
     @abstractmethod
     def sums(self, work: Work, value: Array) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +192,10 @@ def test_ctrl_c_ends_an_endless_run(model: Path, long: Path) -> None:
     """As from a terminal: once it shows that it plays."""
     command = [sys.executable, "-m", "neuroaccel", "run", str(model), str(long), "--repeat", "0", "--json"]
     environment = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": "120"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # A shell starts background jobs, such as this test may be a part of, with interrupts ignored; a terminal does not.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, **pipes, env=environment, preexec_fn=heard) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         seen, began = b"", time.monotonic()

@@ -25,15 +25,15 @@ add_16 = row_adder(16, STORAGE, SCALED, AHEAD)
 
 
 @njit(nogil=True)
-def add(width, base, index, first, last, out, value, scale, after):
+def add(width, base, index, first, last, out, value, scale, after, begun):
     if width == 128:
-        add_128(base, 128 * BYTES, index, first, last, out, value, scale, after)
+        add_128(base, 128 * BYTES, index, first, last, out, value, scale, after, begun)
     elif width == 64:
-        add_64(base, 64 * BYTES, index, first, last, out, value, scale, after)
+        add_64(base, 64 * BYTES, index, first, last, out, value, scale, after, begun)
     elif width == 32:
-        add_32(base, 32 * BYTES, index, first, last, out, value, scale, after)
+        add_32(base, 32 * BYTES, index, first, last, out, value, scale, after, begun)
     else:
-        add_16(base, 16 * BYTES, index, first, last, out, value, scale, after)
+        add_16(base, 16 * BYTES, index, first, last, out, value, scale, after, begun)
 
 
 def kernel(value, index, bounds, weight, bias, current, plan, scale):
@@ -50,7 +50,6 @@ def kernel(value, index, bounds, weight, bias, current, plan, scale):
     weights, events, values, sums = weight.ctypes.data, index.ctypes.data, value.ctypes.data, current.ctypes.data
     for start in range(0, rows, group):
         stop = min(rows, start + group)
-        current[start:stop, :] = 0
         panel, column = weights, 0
         while column < outputs:
             left = (outputs - column + 15) // 16 * 16
@@ -66,9 +65,13 @@ def kernel(value, index, bounds, weight, bias, current, plan, scale):
                         fetch(coming + line)
                     for place in range(lead):
                         first, last = bounds[row, place * tiles + t], bounds[row, place * tiles + t + 1]
-                        if first == last:
-                            continue
                         target = (row * lead + place) * outputs + column
+                        begun = min(t, 1)
+                        if first == last:
+                            if begun == 0:
+                                for k in range(column, min(column + width, outputs)):
+                                    current[row, place * outputs + k] = 0
+                            continue
                         out = sums + 4 * target
                         if partial:
                             out = tail.ctypes.data
@@ -79,9 +82,9 @@ def kernel(value, index, bounds, weight, bias, current, plan, scale):
                             upto = min(last, first + most)
                             add(
                                 width, panel - skipped, events + 4 * row * size, first, upto, out,
-                                values + 4 * row * size, scale, after - skipped,
+                                values + 4 * row * size, scale, after - skipped, begun,
                             )  # fmt: skip
-                            first = upto
+                            first, begun = upto, 1
                         if partial:
                             for k in range(outputs - column):
                                 current[row, place * outputs + column + k] = tail[k]

@@ -47,12 +47,19 @@ def _widened(builder, address, storage, lanes):
     return builder.sext(small, ir.VectorType(SHORT, lanes))
 
 
+def _sums(builder, place, lanes, going_on):
+    """The floats at a place, or zeros."""
+    kind = ir.VectorType(FLOAT, lanes)
+    found = builder.load(_pointer(builder, place, kind), align=4)
+    return builder.select(going_on, found, ir.Constant(kind, [0.0] * lanes))
+
+
 def row_adder(columns, storage, scaled, ahead):
     """The loop over events for ``columns`` targets.
 
-    ``add(base, stride, index, first, last, out, value, scale, after)`` takes addresses in bytes: ``base`` of the row of
-    input 0, ``stride`` from row to row, ``index`` of the event list, of which ``first`` to ``last`` are added to the
-    floats at ``out``. ``scaled`` multiplies each row by the input's value, found at ``value`` + 4 · input. ``i1`` rows
+    ``add(base, stride, index, first, last, out, value, scale, after, begun)`` takes addresses in bytes: ``base`` of the
+    row of input 0, ``stride`` from row to row, ``index`` of the event list, of which ``first`` to ``last`` are added to
+    the floats at ``out``, or to zeros unless ``begun``. ``scaled`` multiplies each row by the input's value, found at ``value`` + 4 · input. ``i1`` rows
     are added in 16 bits, which must hold the sum, and times ``scale`` in the end. ``ahead`` asks for rows to come, in
     the end for those of ``after``.
     """
@@ -62,15 +69,16 @@ def row_adder(columns, storage, scaled, ahead):
     row_bytes = columns * ROW_BYTES[storage]
 
     @intrinsic
-    def add(typing_context, base, stride, index, first, last, out, value, scale, after):
+    def add(typing_context, base, stride, index, first, last, out, value, scale, after, begun):
         def generate(context, builder, signature, arguments):
-            base, stride, index, first, last, out, value, scale, after = arguments
+            base, stride, index, first, last, out, value, scale, after, begun = arguments
+            going_on = builder.icmp_signed("!=", begun, LONG(0))
             kind = ir.VectorType(SHORT if whole else FLOAT, lanes)
             places = [builder.add(out, LONG(k * lanes * 4)) for k in range(count)]
             if whole:
                 begin = [ir.Constant(kind, [0] * lanes)] * count
             else:
-                begin = [builder.load(_pointer(builder, place, kind), align=4) for place in places]
+                begin = [_sums(builder, place, lanes, going_on) for place in places]
             events = _pointer(builder, index, INT)
             entry = builder.block
             head, body, end = (builder.append_basic_block(name) for name in ("head", "body", "end"))
@@ -115,12 +123,12 @@ def row_adder(columns, storage, scaled, ahead):
                 if whole:
                     wide = builder.sitofp(builder.sext(total, ir.VectorType(INT, lanes)), target.type.pointee)
                     result = builder.fmul(wide, _splat(builder, scale, lanes))
-                    result = builder.fadd(builder.load(target, align=4), result)
+                    result = builder.fadd(_sums(builder, place, lanes, going_on), result)
                 builder.store(result, target, align=4)
             return context.get_dummy_value()
 
         long = types.int64
-        return types.void(long, long, long, long, long, long, long, types.float32, long), generate
+        return types.void(long, long, long, long, long, long, long, types.float32, long, long), generate
 
     return add
 
