@@ -62,6 +62,7 @@ def fused_source(program: Program, number: str, wide: frozenset[str], rule: Rule
     arguments = {"value": rows, "index_in": "i4[:, ::1]", "found_in": whole, "weight": flat, "masks": word}
     arguments |= {"rows": "i8[:, ::1]", "columns": "i8[:, ::1]", "bias": flat, "shape": whole, "starts": whole}
     arguments |= {"events": whole, "numbers": flat, "sums": flat, "bits": word, "seen": "u1[:, ::1]", "places": whole}
+    arguments |= {"pixels": "i4[::1]", "codes": "i4[::1]", "tally": "i4[::1]"}
     arguments |= {"due": "u1[:, ::1]", "stamp": "i8[:, ::1]", "waking": "i8[:, ::1]", "clock": whole, "driven": word}
     arguments |= {f"state_{s}": rows for s in tick.states} | {f"all_{v}": flat for v in values.values()}
     arguments |= {"emitted": rows, "index": "i4[:, ::1]", "found": whole, "updates": whole, "spikes": whole}
@@ -84,7 +85,8 @@ def fused_source(program: Program, number: str, wide: frozenset[str], rule: Rule
             f'"""Generated: a convolution and the neurons behind it, {number}."""\n',
             "import numpy as np\n",
             "from neuroaccel.engine.kernels.cell_vectors import cell_skip, cell_step, first_of, ones_of, row_step",
-            "from neuroaccel.engine.kernels.conv_events import listed, mark, scatter",
+            "from neuroaccel.engine.kernels.conv_events import mark, mark_pixels, scatter",
+            "from neuroaccel.engine.kernels.conv_lists import by_pixels, in_order",
             "from neuroaccel.engine.kernels.conv_rows import add_rows, fill_row, prefetch_row\n",
             "ZERO, ONE, ALL = np.uint64(0), np.uint64(1), np.uint64(0xFFFFFFFFFFFFFFFF)",
             *tick.constants,
@@ -98,9 +100,12 @@ def fused_source(program: Program, number: str, wide: frozenset[str], rule: Rule
 DRIVER = f"""
     width, line, words, height = shape[6], shape[7], shape[14], shape[22]
     cells, bands = stamp.shape[1], waking.shape[1]
-    keep, partial = kept.shape[1] > 0, masks.shape[0] > 0
+    keep, partial = kept.shape[1] > 0, masks.shape[0] > 0 and track
     all_due = keep or not <sleeps>
     # Neurons of several cells, or of one, fill whole words.
+    code = 0  # bits of a channel's number
+    while width > 1 << code:
+        code += 1
     straight_too = not keep and not partial and driven.shape[0] <= 1 and (64 % width == 0 or width % 64 == 0)
     fired_bits = np.zeros((height * line * width + 63) // 64, np.uint64)
     moved_bits = np.zeros_like(fired_bits)
@@ -120,14 +125,18 @@ DRIVER = f"""
                         at, count = first, min((cell + 1) * width - first, 64)
                         skip(<skip>)
             continue
-        listed(value, index_in, found_in, sample, clock.shape[0], ticks, shape, starts, events, numbers)
+        by_pixels(value, index_in, found_in, sample, clock.shape[0], ticks, shape, starts, pixels, events, numbers)
         for band in range(bands):
             begin, end = band * height, min((band + 1) * height, cells // line)
             first_cell, lot = begin * line, (end - begin) * line
             marks = mine[first_cell : first_cell + lot]
             for t in range(ticks):
+                listed = index[t * clock.shape[0] + sample]
                 row, before = t * clock.shape[0] + sample, clock[sample] + t
-                busy = mark(t, ticks, starts, events, masks, rows, columns, shape, begin, end, marks, bits, seen)
+                if partial:
+                    busy = mark(t, ticks, starts, events, masks, rows, columns, shape, begin, end, marks, bits, seen)
+                else:
+                    busy = mark_pixels(t, ticks, pixels, rows, shape, begin, end, marks, seen)
                 if not busy and not all_due and waking[sample, band] == 0:
                     continue
                 if busy:
@@ -179,12 +188,18 @@ DRIVER = f"""
                                 moves += ones_of(moved_bits[w])
                     for w in range(last):
                         fired = fired_bits[w]
+                        # Channels fill all codes of a cell, or whole words.
+                        begins = (first_cell << code) + (w << 6)
+                        if width != 1 << code:
+                            begins = (first_cell + w // words << code) + (w % words << 6)
+                        if begun + 2 <= listed.shape[0]:  # the first two without a branch that nobody can foresee
+                            for _ in range(2):
+                                listed[begun] = begins + first_of(fired)
+                                begun += np.int64(fired != ZERO)
+                                fired &= fired - ONE
                         while fired != ZERO:
-                            place = (w << 6) + first_of(fired)
+                            listed[begun] = begins + first_of(fired)
                             fired &= fired - ONE
-                            target = place % width * cells + first_cell + place // width
-                            emitted[row, target] = one
-                            index[row, begun] = target
                             begun += 1
                     # Who is awake is not asked here: it would take longer than to look at all cells once more.
                     fill_row(marks, 0, lot, np.uint8({AWAKE} if <sleeps> else 0))
@@ -232,9 +247,7 @@ DRIVER = f"""
                         while fired != ZERO:
                             o = part * 64 + first_of(fired)
                             fired &= fired - ONE
-                            target = o * cells + cell
-                            emitted[row, target] = one
-                            index[row, begun] = target
+                            listed[begun] = cell << code | o
                             begun += 1
                         if keep:
                             for k in range(count):
@@ -249,4 +262,6 @@ DRIVER = f"""
                     spikes[sample] += begun - found[row]
                 found[row] = begun
         clock[sample] += ticks
+    for row in range(ticks * clock.shape[0]):
+        in_order(index[row], found[row], width, cells, code, codes, tally, emitted[row], one)
 """

@@ -73,6 +73,9 @@ class ConvPopulation(Operation):
             "seen": np.zeros((2, max(self.synapse.geometry.size[1], self.synapse.geometry.out[1])), np.uint8),
             "places": np.zeros(cells, np.int64),
             "work": np.zeros(3, np.int64),
+            "pixels": np.zeros(0, np.int32),
+            "codes": np.empty(self.static.size, np.int32),
+            "tally": np.empty(self.width + 1, np.int32),
         }
 
     def allocate(self, batch: int) -> dict[str, Array]:
@@ -126,6 +129,7 @@ class ConvPopulation(Operation):
             s["numbers"] = np.empty(0 if self.synapse.ones else 2 * most, self.dtype)
         if len(s["starts"]) != keys:
             s["starts"] = np.zeros(keys, np.int64)
+            s["pixels"] = np.zeros((keys - 2) * self.synapse.geometry.size[1] + 2, np.int32)
         self._call(work, work.ticks)
 
     def current(self, work: Work) -> Array:
@@ -142,6 +146,7 @@ class ConvPopulation(Operation):
         self.kernel(
             *(port.value, port.index, port.found, taps.weight, taps.masks, taps.rows, taps.columns, self.bias),
             *(taps.shape, s["starts"], s["events"], s["numbers"], s["sums"], s["bits"], s["seen"], s["places"]),
+            *(s["pixels"], s["codes"], s["tally"]),
             *(state["@due"], state["@stamp"], state["@waking"], state["@clock"]),
             *(self.driven, *states, *self.parameters),
             *(out.value, out.index, out.found, work.counts["updates_driven"], work.counts["spikes"]),

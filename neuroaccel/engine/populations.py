@@ -136,7 +136,9 @@ class Population(Operation):
         names: dict[str, Any] = {**self.known, **fresh, INPUT: np.zeros(self.static.shape)}
         for step in self.program.body:
             names[step.target] = evaluate(step, names)
-        same = all(np.broadcast_to(names[key], value.shape).tobytes() == value.tobytes() for key, value in fresh.items())
+        same = all(
+            np.broadcast_to(names[key], value.shape).tobytes() == value.tobytes() for key, value in fresh.items()
+        )
         fires = evaluate(Assign("fires", fire.op, (fire.left, fire.right)), names)
         return same and not fires.any()
 

@@ -352,10 +352,10 @@ class Session:
                         self._moved = True
                         continue
                     step, work = steps[ref], self._work(ref, ticks)
-                    if silent.issuperset(step.sources) and (step.sources or ref in self._listed):
-                        if step.operation.silence(work):
-                            silent.add(ref)
-                            continue
+                    still = silent.issuperset(step.sources) and (step.sources or ref in self._listed)
+                    if still and step.operation.silence(work):
+                        silent.add(ref)
+                        continue
                     step.operation.run(work)
                     self._finish(ref, work)
                     self._moved = True

@@ -11,6 +11,7 @@ from engine_bench.data import BETA, BITS, Layer
 from neuroaccel import engine
 from neuroaccel.engine import EventStream, Result
 from neuroaccel.engine.inputs import Feed
+from neuroaccel.engine.linear import Linear as LinearSums
 from neuroaccel.engine.plan import Plan
 from neuroaccel.graph import Conv2d, Graph, Input, Linear, Neuron, Node, Output, WeightGrid, chain
 from neuroaccel.program import LIF
@@ -73,6 +74,24 @@ def session(graph: Graph, sequence: EventStream, at_once: int = 1) -> Callable[[
             for _ in running.blocks(feed, ticks):
                 given.append(running.output(target))
         return np.concatenate(given)
+
+    return run
+
+
+def sums(graph: Graph, sequence: EventStream) -> Callable[[], NDArray[Any]]:
+    """The currents of the first layer over all ticks, and no neurons: what others' products are."""
+    operation = compiled(graph).steps["node", "w0"].operation
+    assert isinstance(operation, LinearSums)
+    value = sequence.to_dense()
+    found = np.diff(sequence.indptr)
+    index = np.zeros(value.shape, np.int32)
+    for row, count, start in zip(index, found, sequence.indptr, strict=False):
+        row[:count] = sequence.index[start : start + count]
+    current = np.zeros((len(value), operation.outputs), np.float32)
+
+    def run() -> NDArray[Any]:
+        operation.currents(value, index, found, current)
+        return current
 
     return run
 

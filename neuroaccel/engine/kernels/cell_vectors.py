@@ -334,9 +334,9 @@ def ones_of(typing_context: Any, word: Any) -> Any:
 
 @intrinsic
 def first_of(typing_context: Any, word: Any) -> Any:
-    """The lowest bit of a word that is 1; not to be asked of 0."""
+    """The lowest bit of a word that is 1; of 0 it is 64."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
 
     return types.int64(types.uint64), generate

@@ -118,11 +118,7 @@ def mark(t, ticks, starts, events, masks, rows, columns, shape, begin, end, mark
         at = (target + top * step_y - begin) * line
         if masks.shape[0] == 0:
             _widened(first, last, events, columns, shape, seen)
-            across = seen[1]
-            for j in range(bottom - top):
-                out = marks[at + j * step_y * line : at + j * step_y * line + line]
-                for k in range(line):
-                    out[k] = across[k] if across[k] != 0 else out[k]
+            _take(seen[1], bottom - top, step_y, line, marks[at:])
             continue
         for e in range(first, last):
             c, z = events[e] >> 32, events[e] & 0xFFFFFFFF
@@ -141,21 +137,64 @@ def mark(t, ticks, starts, events, masks, rows, columns, shape, begin, end, mark
 
 
 @njit(nogil=True, error_model="numpy")
+def _take(reach, rows, step_y, line, marks):
+    for j in range(rows):
+        out = marks[j * step_y * line : j * step_y * line + line]
+        for k in range(line):
+            out[k] = reach[k] if reach[k] != 0 else out[k]
+
+
+@njit(nogil=True, error_model="numpy")
+def mark_pixels(t, ticks, pixels, rows, shape, begin, end, marks, seen):
+    """As ``mark`` without masks, for the lists of ``conv_lists.by_pixels``."""
+    width, line, step_y = shape[5], shape[7], shape[12]
+    low, high = seen_rows(begin, end, shape)
+    reached = False
+    for y in range(low, high):
+        key, target = (y * ticks + t) * width, rows[y, 2]
+        top, bottom = inside(target, rows[y, 1], step_y, begin, end)
+        if pixels[key] == pixels[key + width] or top >= bottom:
+            continue
+        reached = True
+        here, there, after = seen[0], pixels[key : key + width], pixels[key + 1 : key + 1 + width]
+        for z in range(width):
+            here[z] = after[z] > there[z]
+        across(shape, seen)
+        _take(seen[1], bottom - top, step_y, line, marks[(target + top * step_y - begin) * line :])
+    return reached
+
+
+@njit(nogil=True, error_model="numpy")
 def _widened(first, last, events, columns, shape, seen):
     """seen[1, : OW] = the output columns that a row's events reach."""
-    width, line, taps_x = shape[5], shape[7], shape[11]
-    stride, pad, dilation = shape[16], shape[18], shape[20]
     pixels, out = seen[0], seen[1]
-    out[:line] = 0
-    if last - first <= 8 or stride > 2:
+    if last - first <= 8:
+        out[: shape[7]] = 0
         for e in range(first, last):
             z = events[e] & 0xFFFFFFFF
             for i in range(columns[z, 1]):
                 out[columns[z, 2] + i * shape[13]] = 1
         return
-    pixels[:width] = 0
+    pixels[: shape[5]] = 0
     for e in range(first, last):
         pixels[events[e] & 0xFFFFFFFF] = 1
+    across(shape, seen)
+
+
+@njit(nogil=True, error_model="numpy")
+def across(shape, seen):
+    """seen[1, : OW] = the output columns that the pixels of seen[0, : W] reach."""
+    width, line, taps_x = shape[5], shape[7], shape[11]
+    stride, pad, dilation = shape[16], shape[18], shape[20]
+    pixels, out = seen[0], seen[1]
+    out[:line] = 0
+    if stride > 2:
+        for k in range(line):
+            for i in range(taps_x):
+                z = k * stride + i * dilation - pad
+                if 0 <= z < width:
+                    out[k] |= pixels[z]
+        return
     for i in range(taps_x):
         offset = i * dilation - pad
         # the outputs whose tap lies inside: ox * stride + offset in [0, width)

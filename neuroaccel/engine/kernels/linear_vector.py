@@ -57,11 +57,11 @@ def _sums(builder, place, lanes, going_on):
 def row_adder(columns, storage, scaled, ahead):
     """The loop over events for ``columns`` targets.
 
-    ``add(base, stride, index, first, last, out, value, scale, after, begun)`` takes addresses in bytes: ``base`` of the
-    row of input 0, ``stride`` from row to row, ``index`` of the event list, of which ``first`` to ``last`` are added to
-    the floats at ``out``, or to zeros unless ``begun``. ``scaled`` multiplies each row by the input's value, found at ``value`` + 4 · input. ``i1`` rows
-    are added in 16 bits, which must hold the sum, and times ``scale`` in the end. ``ahead`` asks for rows to come, in
-    the end for those of ``after``.
+     ``add(base, stride, index, first, last, out, value, scale, after, begun)`` takes addresses in bytes: ``base`` of
+    the row of input 0, ``stride`` from row to row, ``index`` of the event list, of which ``first`` to ``last`` are
+    added to the floats at ``out``, or to zeros unless ``begun``. ``scaled`` multiplies each row by the input's value,
+    found at ``value`` + 4 · input. ``i1`` rows are added in 16 bits, which must hold the sum, and times ``scale`` in
+    the end. ``ahead`` asks for rows to come, in the end for those of ``after``.
     """
     whole = storage == "i1"
     lanes = min(columns, 2 * LANES) if whole else LANES

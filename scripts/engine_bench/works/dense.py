@@ -11,7 +11,7 @@ from neuroaccel.engine import Result
 TICKS = {1024: 400, 4096: 100}  # so that the weights' way into a cache that holds them does not count
 RATES, OUTPUT_RATE = (0.005, 0.01, 0.05, 0.2, 0.5), 0.02
 STORED: dict[Storage, int] = {"fp32": 4, "bf16": 2, "int8": 1}
-OURS = ("fp32", "fp32, strict", "bf16", "int8")
+OURS = ("fp32", "fp32, strict", "bf16", "int8", "fp32 sums", "int8 sums")
 
 
 def work(table: Table) -> None:
@@ -33,6 +33,9 @@ def _one_rate(table: Table, weights: dict[Storage, Layer], x: NDArray[np.bool_],
         graph, who = ours.linears([settled]), f"neuroaccel ({storage})"
         books[who] = ours.counted(graph, sequence)
         contenders.append(Contender(who, ours.whole(graph, sequence), expected=expected))
+        alone, drive = f"neuroaccel ({storage} sums)", currents(x, settled)
+        books[alone] = books[who]
+        contenders.append(Contender(alone, ours.sums(graph, sequence), expected=drive))
         if storage == "fp32":
             strict = "neuroaccel (fp32, strict)"
             books[strict] = books[who]
@@ -40,7 +43,7 @@ def _one_rate(table: Table, weights: dict[Storage, Layer], x: NDArray[np.bool_],
         print(f"    {who}: {percent(round(float(expected.mean()), 4))} of the neurons fire")
         ours.explain(graph)
         contenders += rivals.nets(x, [settled], expected)
-        contenders += rivals.products(x, settled, currents(x, settled))
+        contenders += rivals.products(x, settled, drive)
         contenders.append(limits.reader(_megabytes(size, storage)))
     seconds = table.contest(name, contenders)
     bandwidths = {storage: limits.READ / seconds.pop(limits.name(_megabytes(size, storage))) for storage in STORED}
