@@ -165,13 +165,14 @@ class ConvPopulation(Operation):
 
 
 def _bits(driven: Array, cells: int, width: int) -> NDArray[np.uint64]:
-    """Flags per neuron in the order of cells, or one for all → words of bits; [1] if all are set, empty if none."""
+    """Flags per neuron in the order of cells, or one for all → words of bits and one more; [1] if all are set, empty if none."""
     if driven.all() or not driven.any():
         return np.ones(int(driven.all()), np.uint64)
     words = -(-width // 64)
     bits = np.zeros((cells, words * 64), np.uint8)
     bits[:, :width] = driven.reshape(cells, width)
-    return np.packbits(bits, axis=1, bitorder="little").view("<u8").astype(np.uint64).ravel()
+    packed = np.packbits(bits, axis=1, bitorder="little").view("<u8").astype(np.uint64).ravel()
+    return np.append(packed, np.uint64(0))  # a single word would say that all are set
 
 
 class Counted(Operation):

@@ -21,7 +21,7 @@ import torch
 from neuroaccel.kernels import team
 
 GRAIN = 1 << 15  # neuron-steps that are worth a thread
-PARTS = 4  # for each thread
+PARTS = 2  # for each thread
 _ALIGN = 64  # neurons: no two threads write to one cache line
 Work = Callable[[int, int], None]
 

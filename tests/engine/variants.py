@@ -95,14 +95,21 @@ def convolutions(together: bool) -> Iterator[None]:
         yield
 
 
-def variants(graph: Graph, x: Any) -> dict[str, Seen]:
-    """The graph's run in every variant, by name; the first is the engine's own choice."""
+def variants(graph: Graph, x: Any, turn: int | None = None) -> dict[str, Seen]:
+    """The graph's run in every variant, by name; the first is the engine's own choice.
+
+    Arguments:
+        turn: with an even one kernels that pruned and dense inputs are for are not forced, with an odd one convolutions
+            run as the engine chooses; None: everything.
+    """
+    kinds = ("strict", "blocked") if turn is not None and turn % 2 == 0 else ("strict", "blocked", "csr", "dense")
+    fused = () if turn is not None and turn % 2 == 1 else (True, False)
     batch = max(len(v[0]) for v in by_name(graph, x).values())
     found = {"default": play(graph, x), "tick by tick": play(graph, x, 1), "blocks of 3": play(graph, x, 3)}
-    for kind in ("strict", "blocked", "csr", "dense"):
+    for kind in kinds:
         with linear(kind):
             found[kind] = play(graph, x)
-    for together in (True, False):
+    for together in fused:
         with convolutions(together):
             name = "convolutions with neurons" if together else "convolutions apart"
             found[name] = play(graph, x)
@@ -113,8 +120,10 @@ def variants(graph: Graph, x: Any) -> dict[str, Seen]:
     return found
 
 
-def differing(graph: Graph, x: Any, check: Callable[[str], bool] = lambda _: True) -> dict[str, list[str]]:
+def differing(
+    graph: Graph, x: Any, check: Callable[[str], bool] = lambda _: True, turn: int | None = None
+) -> dict[str, list[str]]:
     """Variant → what of it differs from the engine's own choice; empty if nothing does."""
-    found = variants(graph, x)
+    found = variants(graph, x, turn)
     default = found.pop("default")
     return {name: odd for name, seen in found.items() if check(name) and (odd := default.differences(seen))}
