@@ -1,6 +1,6 @@
 """Event data: recordings, their binning, built-in sets and data modules.
 
-``EventDataModule``, ``EventDataset`` and ``linear_baseline`` import torch, lightning or scikit-learn when first used.
+What needs torch, lightning or scikit-learn, and the readers of recordings, are imported when first used.
 """
 
 from __future__ import annotations
@@ -9,30 +9,44 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from neuroaccel.datasets.events import EVENT_DTYPE, Events, bin_events
+from neuroaccel.datasets.packed import PackedEvents
 from neuroaccel.datasets.recordings import BinnedRecordings, Recordings
-from neuroaccel.datasets.registry import load, names
+from neuroaccel.datasets.registry import About, describe, load, names
 
 if TYPE_CHECKING:
     from neuroaccel.datasets.baseline import LinearBaseline, linear_baseline
-    from neuroaccel.datasets.module import EventDataModule, EventDataset
+    from neuroaccel.datasets.batches import EventDataset, FramedDataset
+    from neuroaccel.datasets.module import EventDataModule
+    from neuroaccel.datasets.readers import Recording, iterate_recording, open_recording
 
 __all__ = [
     "EVENT_DTYPE",
+    "About",
     "BinnedRecordings",
     "EventDataModule",
     "EventDataset",
     "Events",
+    "FramedDataset",
     "LinearBaseline",
+    "PackedEvents",
+    "Recording",
     "Recordings",
     "bin_events",
+    "describe",
+    "iterate_recording",
     "linear_baseline",
     "load",
     "names",
+    "open_recording",
 ]
 
 _LAZY = {
     "EventDataModule": "module",
-    "EventDataset": "module",
+    "Recording": "readers",
+    "iterate_recording": "readers",
+    "open_recording": "readers",
+    "EventDataset": "batches",
+    "FramedDataset": "batches",
     "LinearBaseline": "baseline",
     "linear_baseline": "baseline",
 }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroaccel.datasets.recordings import BinnedRecordings
 from neuroaccel.errors import RecipeError
+
+WIDE = 4
 
 
 @dataclass(frozen=True)
@@ -20,10 +22,23 @@ class LinearBaseline:
     regularisation: float
 
 
+class Summed(Protocol):
+    """Labelled recordings that can be summed over time: ``BinnedRecordings``, or a split of a data module."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """int64 ``[S]``."""
+        ...
+
+    def summed(self) -> NDArray[np.float32]:
+        """float32 ``[S, features]``."""
+        ...
+
+
 def linear_baseline(
-    train: BinnedRecordings,
-    validation: BinnedRecordings,
-    test: BinnedRecordings,
+    train: Summed,
+    validation: Summed,
+    test: Summed,
     choices: tuple[float, ...] = (0.01, 0.1, 1.0),
 ) -> LinearBaseline:
     """Fit multinomial logistic regression to the frames that are left when each recording is summed over time.
@@ -46,13 +61,17 @@ def linear_baseline(
 
     frames = train.summed()
     mean, spread = frames.mean(0), frames.std()
+    centred = (frames - mean) / spread
+    # Weights with an L2 penalty lie in the span of the samples: where pixels outnumber these by far, coordinates of
+    # that span give the same model sooner.
+    span = np.linalg.qr(centred.T)[0] if centred.shape[1] > WIDE * len(centred) else None
 
-    def scaled(frames: NDArray[np.float32]) -> NDArray[np.float32]:
-        centred: NDArray[np.float32] = (frames - mean) / spread
-        return centred
+    def seen(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        scaled: NDArray[np.float32] = (frames - mean) / spread
+        return scaled if span is None else scaled @ span
 
-    models = [LogisticRegression(C=choice, max_iter=2000).fit(scaled(frames), train.labels) for choice in choices]
-    accuracies = [float(model.score(scaled(validation.summed()), validation.labels)) for model in models]
+    models = [LogisticRegression(C=choice, max_iter=2000).fit(seen(frames), train.labels) for choice in choices]
+    accuracies = [float(model.score(seen(validation.summed()), validation.labels)) for model in models]
     best = int(np.argmax(accuracies))
-    test_accuracy = float(models[best].score(scaled(test.summed()), test.labels))
+    test_accuracy = float(models[best].score(seen(test.summed()), test.labels))
     return LinearBaseline(test_accuracy, accuracies[best], choices[best])

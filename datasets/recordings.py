@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroaccel.datasets.events import Events, merge, tick_us
+from neuroaccel.datasets.mapping import remapped, unmapped
+from neuroaccel.datasets.packed import PackedEvents
 from neuroaccel.engine.events import Binning, EventStream
 from neuroaccel.errors import EventsError
 
@@ -18,14 +20,22 @@ from neuroaccel.errors import EventsError
 class Recordings:
     """A sequence of ``(Events, label)`` whose events lie one recording after the other.
 
+    The arrays may be memory-mapped, and then only the events that are asked for are read. A pickled copy, such as a
+    loader's worker gets, refers to the mapped files and holds no events.
+
     Arguments:
         start: int64 ``[S + 1]``, where each recording's events start.
         t_us: time of every event since its recording's start, not decreasing within a recording.
         address: ``(p · H + y) · W + x`` of every event.
         labels: int64 ``[S]``.
         indices: int64 ``[S]``, each recording's number in the whole set.
-        sensor_size: ``(W, H, P)``.
-        duration_us: length of every recording.
+        sensor_size: ``(W, H, P)``; ``(channels, 1, 1)`` for sound.
+        durations_us: int64 ``[S]``, length of every recording; one number for all of the same length.
+        classes: a name per label; empty: they have none.
+        groups: int64 ``[S]``, the speaker or subject of every recording; None: unknown.
+
+    Raises:
+        EventsError: arrays that do not fit each other.
     """
 
     start: NDArray[np.int64]
@@ -34,7 +44,23 @@ class Recordings:
     labels: NDArray[np.int64]
     indices: NDArray[np.int64]
     sensor_size: tuple[int, int, int]
-    duration_us: int
+    durations_us: NDArray[np.int64]
+    classes: tuple[str, ...] = ()
+    groups: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.labels)
+        if np.ndim(self.durations_us) == 0:
+            object.__setattr__(self, "durations_us", np.full(count, self.durations_us, np.int64))
+        per_recording = {"indices": self.indices, "durations_us": self.durations_us}
+        per_recording |= {} if self.groups is None else {"groups": self.groups}
+        wrong = [f"{name} has {len(array)}" for name, array in per_recording.items() if len(array) != count]
+        if len(self.start) != count + 1:
+            wrong.append(f"start has {len(self.start)}, expected one more")
+        elif len(self.t_us) != len(self.address) or (count and self.start[-1] > len(self.t_us)):
+            wrong.append(f"start ends at {self.start[-1]} of {len(self.t_us)} times and {len(self.address)} addresses")
+        if wrong:
+            raise EventsError(f"recordings: labels has {count} entries, {', '.join(wrong)}")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,20 +73,63 @@ class Recordings:
         p, y = np.divmod(rest, height)
         return Events.from_arrays(x, y, self.t_us[part], p.astype(bool), self.sensor_size), int(self.labels[sample])
 
-    def select(self, samples: NDArray[np.int64]) -> Recordings:
-        """Return some of the recordings, in the order asked for."""
-        start, events = gather(self.start, samples)
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: unmapped(value) for name, value in self.__dict__.items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({name: remapped(value) for name, value in state.items()})
+
+    @property
+    def duration_us(self) -> int:
+        """Length of the longest recording in µs."""
+        return int(self.durations_us.max(initial=0))
+
+    def select(self, samples: ArrayLike) -> Recordings:
+        """Return some of the recordings, in the order asked for; a run of neighbours shares the events' memory."""
+        chosen = self._there(samples)
+        t_us: NDArray[np.int32]
+        address: NDArray[np.int32]
+        if len(chosen) and np.all(np.diff(chosen) == 1):
+            first, last = self.start[chosen[0]], self.start[chosen[-1] + 1]
+            start = np.asarray(self.start[chosen[0] : chosen[-1] + 2] - first)
+            t_us, address = self.t_us[first:last], self.address[first:last]
+        else:
+            packed = PackedEvents.gathered(self.start, self.t_us, self.address, self.sensor_size, chosen)
+            start, t_us, address = packed.start, packed.t_us, packed.address
         return replace(
             self,
             start=start,
-            t_us=self.t_us[events],
-            address=self.address[events],
-            labels=self.labels[samples],
-            indices=self.indices[samples],
+            t_us=t_us,
+            address=address,
+            labels=self.labels[chosen],
+            indices=self.indices[chosen],
+            durations_us=self.durations_us[chosen],
+            groups=None if self.groups is None else self.groups[chosen],
         )
 
-    def bin(self, ticks: int = 30, dt: float = 0.01, binning: Binning = "binary") -> BinnedRecordings:
-        """Bin every recording into ``ticks`` ticks of ``dt`` seconds; the result's ``merged`` counts per recording.
+    def packed(self, samples: ArrayLike | None = None) -> PackedEvents:
+        """Return the events of some recordings, one after the other; None: of all of them.
+
+        Arguments:
+            samples: ``[N]``, which ones, in which order.
+
+        Raises:
+            EventsError: a recording that is not there.
+        """
+        if samples is None:
+            first, last = int(self.start[0]), int(self.start[-1])
+            start = self.start - first
+            return PackedEvents(start, self.t_us[first:last], self.address[first:last], self.sensor_size)
+        return PackedEvents.gathered(self.start, self.t_us, self.address, self.sensor_size, self._there(samples))
+
+    def _there(self, samples: ArrayLike) -> NDArray[np.int64]:
+        chosen = np.asarray(samples, np.int64).reshape(-1)
+        if len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(self):
+            raise EventsError(f"recordings {chosen.min()} to {chosen.max()} were asked for; there are {len(self)}")
+        return chosen
+
+    def check_covered(self, ticks: int, dt: float) -> int:
+        """Return a tick's length in µs, if ``ticks`` ticks of ``dt`` seconds cover every recording.
 
         Raises:
             EventsError: ``dt`` is no whole number of µs, ``ticks`` is not positive, or the ticks end before the events.
@@ -73,6 +142,15 @@ class Recordings:
                 f"{ticks} ticks of {step_us} µs end before the recordings, which last {self.duration_us} µs; "
                 f"expected at least {math.ceil(self.duration_us / step_us)} ticks"
             )
+        return step_us
+
+    def bin(self, ticks: int = 30, dt: float = 0.01, binning: Binning = "binary") -> BinnedRecordings:
+        """Bin every recording into ``ticks`` ticks of ``dt`` seconds; the result's ``merged`` counts per recording.
+
+        Raises:
+            EventsError: ``dt`` is no whole number of µs, ``ticks`` is not positive, or the ticks end before the events.
+        """
+        step_us = self.check_covered(ticks, dt)
         width, height, polarities = self.sensor_size
         pixels, addresses = width * height, polarities * width * height
         events = np.diff(self.start)

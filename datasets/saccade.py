@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from neuroaccel.datasets.cache import Progress, cache_key, cached
 from neuroaccel.datasets.dvs import PixelArray, simulate
 from neuroaccel.datasets.recordings import Recordings
+from neuroaccel.datasets.registry import About
 from neuroaccel.errors import RecipeError
 
 GENERATOR_VERSION = 1
@@ -27,6 +28,15 @@ SPLIT_SEED = 0
 """Fixed: the split is a property of the data set, the same for every generation seed."""
 
 SPLITS = {"train": 0.7, "validation": 0.1, "test": 0.2}
+
+ABOUT = About(
+    title="real handwritten digits, seen by a simulated event camera on three saccades",
+    classes=tuple("0123456789"),
+    sensor_size=(34, 34, 2),
+    splits=tuple(SPLITS),
+    source="generated from scikit-learn's digits, the test set of Alpaydin and Kaynak's optdigits (UCI, 1998)",
+    licence="digits: CC BY 4.0; events: generated here",
+)
 
 
 @dataclass(frozen=True)
@@ -100,11 +110,39 @@ def load(
     """
     parameters = parameters or SaccadeDigits(seed=seed)
     images, labels = digits()
+    return recorded("saccade-digits", GENERATOR_VERSION, images, labels, 16, split, parameters, subset, progress)
+
+
+def recorded(
+    name: str,
+    version: int,
+    images: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    most_ink: int,
+    split: str | None,
+    parameters: SaccadeDigits,
+    subset: Sequence[int] | None,
+    progress: Progress | None,
+) -> Recordings:
+    """Return one split of a set of digits, recorded on first use and cached.
+
+    Arguments:
+        name: the data set's, for the cache.
+        version: of its generator.
+        images: all of its digits, ``[N, side, side]`` of ink from 0 to ``most_ink``.
+        labels: ``[N]``.
+        most_ink: the largest value that a pixel of ``images`` may hold.
+        split: as ``load``; so are ``parameters``, ``subset`` and ``progress``.
+
+    Raises:
+        RecipeError: an unknown split, or an index that is not there.
+    """
     indices = np.arange(len(images)) if subset is None else np.asarray(subset, np.int64).reshape(-1)
     if indices.size and not 0 <= indices.min() <= indices.max() < len(images):
         raise RecipeError(f"subset asks for digits {indices.min()} to {indices.max()}; there are {len(images)}")
-    key = cache_key(GENERATOR_VERSION, {**dataclasses.asdict(parameters), "subset": indices.tolist()})
-    arrays = cached("saccade-digits", key, lambda: generate(images[indices], parameters, indices, progress))
+    chosen = indices if split is None else stratified(labels, split)
+    key = cache_key(version, {**dataclasses.asdict(parameters), "subset": indices.tolist()})
+    arrays = cached(name, key, lambda: generate(images[indices], parameters, indices, progress, most_ink))
     side = parameters.sensor_size
     recordings = Recordings(
         start=arrays["start"],
@@ -113,9 +151,10 @@ def load(
         labels=labels[indices],
         indices=indices,
         sensor_size=(side, side, 2),
-        duration_us=3 * parameters.saccade_us,
+        durations_us=np.full(len(indices), 3 * parameters.saccade_us, np.int64),
+        classes=ABOUT.classes,
     )
-    return recordings if split is None else recordings.select(np.flatnonzero(np.isin(indices, split_indices(split))))
+    return recordings if split is None else recordings.select(np.flatnonzero(np.isin(indices, chosen)))
 
 
 def digits() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -136,9 +175,17 @@ def split_indices(split: str) -> NDArray[np.int64]:
     Raises:
         RecipeError: an unknown split.
     """
+    return stratified(digits()[1], split)
+
+
+def stratified(labels: NDArray[np.int64], split: str) -> NDArray[np.int64]:
+    """Return the rising indices of a split in which every class has its share.
+
+    Raises:
+        RecipeError: an unknown split.
+    """
     if split not in SPLITS:
         raise RecipeError(f"unknown split {split!r}; there are {', '.join(SPLITS)}")
-    _, labels = digits()
     rng = np.random.default_rng(SPLIT_SEED)
     upper = np.cumsum(list(SPLITS.values()))
     number = list(SPLITS).index(split)
@@ -155,14 +202,16 @@ def generate(
     parameters: SaccadeDigits,
     indices: NDArray[np.int64],
     progress: Progress | None = None,
+    most_ink: int = 16,
 ) -> dict[str, NDArray[Any]]:
-    """Record images ``[N, 8, 8]`` of ink from 0 to 16.
+    """Record images ``[N, side, side]`` of ink from 0 to ``most_ink``.
 
     Arguments:
         images: the images.
         parameters: how.
         indices: a number per image that seeds its noise, so that a recording does not depend on the others.
         progress: called with (done, total).
+        most_ink: the largest value that a pixel of ``images`` may hold.
 
     Returns:
         ``start`` ``[N + 1]``, ``t_us`` and ``address`` of all events, one recording after the other.
@@ -172,7 +221,7 @@ def generate(
     counts, times, addresses = [np.zeros(1, np.int64)], [np.empty(0, np.int32)], [np.empty(0, np.int32)]
     for first in range(0, total, CHUNK):
         chunk = slice(first, min(first + CHUNK, total))
-        canvas, margin = log_canvas(images[chunk], parameters)
+        canvas, margin = log_canvas(images[chunk], parameters, most_ink)
 
         def scene(step: int, canvas: NDArray[np.float32] = canvas, margin: int = margin) -> NDArray[np.float32]:
             return shifted(canvas, margin, side, *path[step]).reshape(side * side, -1)
@@ -205,14 +254,16 @@ def trajectory(parameters: SaccadeDigits) -> list[tuple[float, float]]:
     return [(round(x * 1024) / 1024, round(y * 1024) / 1024) for x, y in path]
 
 
-def log_canvas(images: NDArray[np.int64], parameters: SaccadeDigits) -> tuple[NDArray[np.float32], int]:
+def log_canvas(
+    images: NDArray[np.int64], parameters: SaccadeDigits, most_ink: int = 16
+) -> tuple[NDArray[np.float32], int]:
     """Return the log-intensity ``[side, side, N]`` of the upscaled digits on their ground, and the canvas's margin.
 
     The upscaling is bilinear and in whole numbers, in units of 1/(2·digit_size): no rounding, the same everywhere.
     """
     size, side = parameters.digit_size, parameters.sensor_size
     unit = 2 * size
-    place = (2 * np.arange(size) + 1) * 8 + size  # centre of each pixel on the 8×8 image with a border of 1
+    place = (2 * np.arange(size) + 1) * images.shape[1] + size  # each pixel's centre on the image with a border of 1
     low, part = np.divmod(place, unit)
     framed = np.pad(images, ((0, 0), (1, 1), (1, 1)))
     part_y = part[:, None]
@@ -222,7 +273,7 @@ def log_canvas(images: NDArray[np.int64], parameters: SaccadeDigits) -> tuple[ND
     before = margin + (side - size) // 2
     after = side + 2 * margin - size - before
     canvas = np.pad(ink, ((0, 0), (before, after), (before, after)))
-    intensity = parameters.background + (1 - parameters.background) * canvas / (16 * unit**2)
+    intensity = parameters.background + (1 - parameters.background) * canvas / (most_ink * unit**2)
     return np.ascontiguousarray(np.log(intensity).astype(np.float32).transpose(1, 2, 0)), margin
 
 

@@ -42,6 +42,10 @@ class StateError(InputError):
     """A state that does not belong to the layer, batch or graph it is given to."""
 
 
+class CacheError(NeuroaccelError):
+    """The data cache cannot be written: a full or read-only disk; the message names the file and what to do."""
+
+
 class UnsupportedNode(NeuroaccelError):
     """An executor or exporter cannot hold a node; says which, who, why and what to do.
 
@@ -56,6 +60,14 @@ class UnsupportedNode(NeuroaccelError):
     def __init__(self, node: str, executor: str, reason: str) -> None:
         super().__init__(f"{executor} cannot hold node '{node}': {reason}")
         self.node, self.executor, self.reason = node, executor, reason
+
+
+class DataUnavailable(NeuroaccelError):
+    """A data set is not there and cannot be downloaded; the message says which file to put where."""
+
+
+class WorkerFailure(NeuroaccelError):
+    """A process that loads data died; the message says which, and how."""
 
 
 class ExecutorUnavailable(NeuroaccelError):

@@ -21,6 +21,7 @@ from neuroaccel.graph import (
     Conv1d,
     Conv2d,
     Delay,
+    Dendrite,
     Edge,
     Flatten,
     Graph,
@@ -72,6 +73,7 @@ class Choices:
     branches: bool = True
     bias: bool = True
     pruned: bool = True
+    dendrites: bool = False
     readouts: bool = True
     timings: tuple[str, ...] = ("instant", "pipelined")
     clocks: bool = False  # windows, memories, dropped ticks
@@ -108,6 +110,9 @@ class _Draft:
         first = dict(list(self.nodes.items())[:1])
         return Graph({**first, **self.loops, **self.nodes}, tuple(self.edges), timing=self.timing)  # type: ignore[arg-type]
 
+    def dendrite_here(self) -> bool:
+        return self.may.dendrites and self.chance(0.15)
+
     def pools_here(self) -> bool:
         return bool(self.may.pools) and self.chance(0.15)
 
@@ -124,6 +129,16 @@ class _Draft:
             bias = self.rng.integers(-12, 21, shape[0]) * (self.rng.random(shape[0]) < 0.7)
             bias = (bias / 2**Q).astype(np.float32)
         return {"weight": (weight / 2**Q).astype(np.float32), "bias": bias, "grid": WeightGrid(Q)}
+
+
+def _dendrite(d: _Draft, shape: tuple[int, ...], **how: Any) -> Dendrite:
+    """A Dendrite with a weight of that shape; at times whole channels of W, of V, or of both are pruned."""
+    w, v = d.weights(shape), d.weights(shape)
+    if d.may.pruned and d.chance(0.3):
+        gone = d.rng.random((2, shape[0])) < 0.4
+        w["weight"][gone[0]] = 0
+        v["weight"][gone[0 if d.chance(0.5) else 1]] = 0
+    return Dendrite(w["weight"], v["weight"], w["bias"], grid=WeightGrid(Q), gate_grid=WeightGrid(Q), **how)
 
 
 def _value(d: _Draft, low: float, high: float, shape: tuple[int, ...], dyadic: float = 0.5) -> Any:
@@ -178,6 +193,9 @@ def _conv(d: _Draft, shape: tuple[int, ...], channels: int) -> Node:
         padding = int(d.rng.integers(0, kernel))
         options.append((kernel, int(d.rng.integers(1, 3)), padding, dilation))
     kernels, strides, paddings, dilations = zip(*options, strict=True)
+    if len(kernels) == 2 and d.dendrite_here():
+        how = {"stride": strides, "padding": paddings, "dilation": dilations, "groups": groups}
+        return _dendrite(d, (out, shape[0] // groups, *kernels), **how)
     weights = d.weights((out, shape[0] // groups, *kernels))
     if len(kernels) == 1:
         return Conv1d(**weights, stride=strides[0], padding=paddings[0], dilation=dilations[0], groups=groups)
@@ -226,15 +244,17 @@ def _block(d: _Draft, channels: int, length: int) -> tuple[str, tuple[int, ...]]
     start, shape = d.at, signal.shape
     if len(shape) in (2, 3) and d.chance(0.75):
         node = _conv(d, shape, channels)
-        d.add("conv", node)
-        if len(shape) == 3 and d.pools_here():
+        d.add("dendrite" if isinstance(node, Dendrite) else "conv", node)
+        # Sums of a dendrite's currents depend on their order.
+        if len(shape) == 3 and not isinstance(node, Dendrite) and d.pools_here():
             _pool(d, "analog", d.signal().shape)
     else:
         if len(shape) > 1 and d.chance(0.6):
             d.add("flatten", Flatten() if d.chance(0.7) else Reshape((signal.size,)))
             start, shape = d.at, (signal.size,)
-        node = Linear(**d.weights((int(d.rng.integers(1, length + 1)), shape[-1])))
-        d.add("linear", node)
+        size = (int(d.rng.integers(1, length + 1)), shape[-1])
+        node = _dendrite(d, size) if d.dendrite_here() else Linear(**d.weights(size))
+        d.add("dendrite" if isinstance(node, Dendrite) else "linear", node)
     current, population = d.at, d.signal().shape
     sources = [current]
     if d.may.branches and d.chance(0.3) and isinstance(d.nodes[current], (Linear, Conv1d, Conv2d)):

@@ -113,7 +113,7 @@ def _caches() -> list[Check]:
     from neuroaccel.engine.cache import wanted
 
     return [
-        _folder("data cache", cache_dir(), "NEUROACCEL_CACHE", (".npz",)),
+        _folder("data cache", cache_dir(), "NEUROACCEL_CACHE", (".npy",)),
         _folder("kernel cache", wanted(), "NEUROACCEL_KERNEL_CACHE", (".py", ".nbi", ".nbc")),
     ]
 

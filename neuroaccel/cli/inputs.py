@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from neuroaccel.training.recipe import Recipe
     from neuroaccel.training.runs import Run
 
-EVENTS = "neuroaccel-events"  # the format of Events.save
+STREAM = "neuroaccel-eventstream"  # the format of EventStream.save
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def recording(graph: Graph, path: Path) -> Samples:
 
 
 def recorded(graph: Graph, path: Path, dt: float | None = None) -> EventStream:
-    """One recording from an ``.npz`` file: binned (EventStream.save) or in time (Events.save).
+    """One recording from a file: binned (EventStream.save), or in time, of any format that ``open_recording`` reads.
 
     Arguments:
         graph: whose only Input it is for.
@@ -121,14 +121,14 @@ def recorded(graph: Graph, path: Path, dt: float | None = None) -> EventStream:
         dt: length of a tick in seconds, for events in time and a network without a dt of its own.
 
     Raises:
-        FileFormatError: the file is missing, truncated, foreign or inconsistent (events outside its sensor).
-        EventsError: events of another shape, tick or value than the network takes.
+        FileFormatError: the file is missing, truncated, foreign or inconsistent.
+        EventsError: events outside their sensor, or of another shape, tick or value than the network takes.
         InputError: a network with several Inputs, or no dt, or two.
     """
     from neuroaccel.engine.events import EventStream
     from neuroaccel.engine.npz import kind_of
 
-    raw = kind_of(path) == EVENTS
+    raw = path.is_file() and kind_of(path) != STREAM
     if dt is not None and not raw and path.is_file():
         raise InputError(f"{path}: is binned already; a tick length is for events in time (Events.save)")
     if dt is not None and graph.dt is not None and not math.isclose(dt, graph.dt, rel_tol=1e-9):
@@ -158,14 +158,20 @@ def recorded(graph: Graph, path: Path, dt: float | None = None) -> EventStream:
 def _binned(graph: Graph, path: Path, dt: float | None) -> EventStream:
     """A sensor's events in the network's own ticks, or in those asked for, merged as its input edge takes them."""
     from neuroaccel.datasets import Events
+    from neuroaccel.datasets.readers import open_recording
 
     tick = graph.dt if graph.dt is not None else dt
     if tick is None:
         raise InputError(f"{path}: events in time, but the network has no dt; give binned ones, or to run --dt-ms")
-    events = Events.load(path)
     (first,) = graph.of_type(Input)[:1]
     node = graph.nodes[first]
     assert isinstance(node, Input)
+    found = open_recording(path)
+    events = found.events
+    if found.metadata["sensor_size_from"] == "events" and len(node.shape) == 3:
+        polarities, height, width = node.shape
+        if width >= events.sensor_size[0] and height >= events.sensor_size[1] and polarities == 2:
+            events = Events(events.data, (width, height, 2))  # the file states no size: the network's holds its events
     return events.bin(tick, binning="binary" if node.edge == "binary" else "count")
 
 

@@ -10,7 +10,20 @@ from typing import Annotated
 import typer
 
 from neuroaccel import __version__
-from neuroaccel.cli import doctor, energy, evaluate, export, inspect, lava, plot, recipes, train, verify
+from neuroaccel.cli import (
+    data,
+    doctor,
+    energy,
+    evaluate,
+    export,
+    inspect,
+    lava,
+    plot,
+    recipes,
+    reproduce,
+    train,
+    verify,
+)
 from neuroaccel.cli import run as play
 from neuroaccel.cli.helptext import help_of
 from neuroaccel.cli.options import Json
@@ -50,6 +63,7 @@ def root(
 
 app.callback(invoke_without_command=True, help=help_of(root))(root)
 train.register(app)
+reproduce.register(app)
 evaluate.register(app)
 energy.register(app)
 verify.register(app)
@@ -59,6 +73,7 @@ play.register(app)
 plot.register(app)
 doctor.register(app)
 app.add_typer(recipes.app, name="recipes")
+app.add_typer(data.app, name="data")
 app.add_typer(lava.app, name="lava")
 
 

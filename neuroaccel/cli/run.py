@@ -41,7 +41,10 @@ def run(
     what: Annotated[str, typer.Argument(metavar="MODEL", help="A run's name or folder, or a model file.")],
     recording: Annotated[
         Path,
-        typer.Argument(metavar="RECORDING.npz", help="Events in time (Events.save) or binned ones (EventStream.save)."),
+        typer.Argument(
+            metavar="RECORDING",
+            help="Events in time, of any format that `data inspect` reads, or binned ones (EventStream.save).",
+        ),
     ],
     ticks_per_second: Annotated[
         float | None,
@@ -72,7 +75,7 @@ def run(
     Examples:
         neuroaccel run saccade-digits events.npz
         neuroaccel run model.safetensors events.npz --realtime --profile loihi1-davies2018
-        neuroaccel run model.safetensors events.npz --dt-ms 1 --repeat 0
+        neuroaccel run model.safetensors recording.aedat4 --dt-ms 1 --repeat 0
         neuroaccel run model.safetensors events.npz --json
     """
     from neuroaccel import engine

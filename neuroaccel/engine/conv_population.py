@@ -165,7 +165,8 @@ class ConvPopulation(Operation):
 
 
 def _bits(driven: Array, cells: int, width: int) -> NDArray[np.uint64]:
-    """Flags per neuron in the order of cells, or one for all → words of bits and one more; [1] if all are set, empty if none."""
+    """Flags per neuron in the order of cells, or one for all → bits in words and one more; [1] if all are set, empty
+    if none."""
     if driven.all() or not driven.any():
         return np.ones(int(driven.all()), np.uint64)
     words = -(-width // 64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ _UNREADABLE = (
     OverflowError,
     zipfile.BadZipFile,
     zlib.error,
+    SyntaxError,  # these two: numpy parses a header as Python
+    tokenize.TokenError,
 )
 
 

@@ -71,7 +71,9 @@ def _values(tick: Straight, wide: frozenset[str], places: _Places) -> tuple[list
     once = [f"{p} = all_{p}[0]" for p in tick.values if p not in wide]
     at = {p: places.new() for p in tick.values if p in wide}
     begin = [
-        line for p in at for line in (f"row = all_{p}[first:last]", "for k in range(n):", f"    {places.at(at[p])} = row[k]")
+        line
+        for p in at
+        for line in (f"row = all_{p}[first:last]", "for k in range(n):", f"    {places.at(at[p])} = row[k]")
     ]
     return once, begin, [f"{p} = {places.at(at[p])}" for p in at]
 
@@ -182,7 +184,11 @@ def backward(program: Program, wide: frozenset[str], wanted: frozenset[str], sur
     block += ["for chunk in range(kept.shape[0] - 1, -1, -1):", f"    begin = chunk * {EVERY}"]
     block += [f"    ticks = min({EVERY}, x.shape[0] - begin)"]
     for j, at in enumerate(ahead):
-        block += [f"    row = kept[chunk, {j}, first:last]", "    for k in range(n):", f"        {places.at(at)} = row[k]"]
+        block += [
+            f"    row = kept[chunk, {j}, first:last]",
+            "    for k in range(n):",
+            f"        {places.at(at)} = row[k]",
+        ]
     for at in sums.values():
         block += ["    for k in range(n):", f"        {places.at(at)} = {zero}"]
     block += ["    for t in range(ticks):", "        row = stash[t]", "        x_row = x[begin + t, first:last]"]
@@ -196,7 +202,11 @@ def backward(program: Program, wide: frozenset[str], wanted: frozenset[str], sur
     block += ["        for k in range(n):", *_indent(undo, 3)]
     # A few ticks are added in float32, all of them in float64.
     for j, at in enumerate(sums.values()):
-        block += [f"    wide = gvalues[{j}, first:last]", "    for k in range(n):", f"        wide[k] += {places.at(at)}"]
+        block += [
+            f"    wide = gvalues[{j}, first:last]",
+            "    for k in range(n):",
+            f"        wide[k] += {places.at(at)}",
+        ]
     for j, at in enumerate(gradient):
         block += [f"row = gstate[{j}, first:last]", "for k in range(n):", f"    row[k] = {places.at(at)}"]
     matrix = "f4[:, ::1]"

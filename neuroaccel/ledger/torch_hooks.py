@@ -65,9 +65,22 @@ def count_with_torch(graph: Graph, x: Any) -> Book:
         UnsupportedNode: torch cannot run a node.
         InputError: an input that does not fit.
     """
+    values, states, _ = emissions_with_torch(graph, x)
+    return count_from_emissions(graph, values, states)
+
+
+def emissions_with_torch(graph: Graph, x: Any) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]], Network]:
+    """Run ``Network.from_graph(graph)`` and keep what its nodes emitted, its neurons' states, and the network.
+
+    Arguments:
+        graph, x: as :func:`count_with_torch` takes them.
+
+    Returns:
+        Node → ``[T, N, *shape]``; neuron → state → ``[T, N, *shape]``; the network that ran.
+    """
     inputs = {name: _checked(graph, name, value) for name, value in by_name(graph, _tensors(x)).items()}
     net = Network.from_graph(graph).eval()
     with torch.no_grad():
         values, _, trace = net.emissions(inputs)
     states = {name: {k: torch.from_numpy(v) for k, v in kept.items()} for name, kept in trace.states.items()}
-    return count_from_emissions(graph, values, states)
+    return values, states, net

@@ -46,6 +46,13 @@ def _recurrent(shape: Shape, o: dict[str, Any], recipe: Recipe) -> nn.Module:
     return synapses.Recurrent(layer, synapses.Linear(shape[-1], shape[-1], bias=False))
 
 
+def _delay(shape: Shape, o: dict[str, Any], recipe: Recipe) -> nn.Module:
+    ticks = torch.as_tensor(o.pop("ticks"))
+    if ticks.dim() == 1:  # one per channel, which all of its pixels share
+        ticks = ticks.reshape(-1, *[1] * (len(shape) - 1)).broadcast_to(shape).clone()
+    return synapses.Delay(ticks, **o)
+
+
 def _pool(module: type[nn.Module]) -> Callable[[Shape, dict[str, Any], Recipe], nn.Module]:
     def make(shape: Shape, o: dict[str, Any], recipe: Recipe) -> nn.Module:
         return module(o.pop("kernel"), **o)
@@ -65,7 +72,7 @@ BUILDERS: dict[str, Callable[[Shape, dict[str, Any], Recipe], nn.Module]] = {
     "batchnorm2d": lambda shape, o, recipe: synapses.BatchNorm2d(shape[0], **o),
     "flatten": lambda shape, o, recipe: synapses.Flatten(**o),
     "dropout": lambda shape, o, recipe: synapses.Dropout(**o),
-    "delay": lambda shape, o, recipe: synapses.Delay(**o),
+    "delay": _delay,
     "readout": lambda shape, o, recipe: synapses.Readout(**o),
     **{kind: _neuron(constructor) for kind, constructor in NEURONS.items()},
 }

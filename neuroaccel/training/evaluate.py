@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -29,8 +30,14 @@ class Evaluation:
     samples: int
 
 
-def data_module(recipe: Recipe, progress: Progress | None = None) -> EventDataModule:
-    """The recipe's data as a Lightning data module."""
+def data_module(
+    recipe: Recipe,
+    progress: Progress | None = None,
+    *,
+    folder: str | Path | None = None,
+    bin_on: Literal["cpu", "cuda"] = "cpu",
+) -> EventDataModule:
+    """The recipe's data as a Lightning data module; ``folder`` and ``bin_on`` are those of ``EventDataModule``."""
     d = recipe.data
     return EventDataModule(
         d.name,
@@ -42,6 +49,10 @@ def data_module(recipe: Recipe, progress: Progress | None = None) -> EventDataMo
         seed=d.seed,
         progress=progress,
         train_samples=d.train_samples,
+        frames=d.frames_table(),
+        augment=d.augment,
+        folder=folder,
+        bin_on=bin_on,
     )
 
 
@@ -55,7 +66,7 @@ def inputs(recipe: Recipe, split: str, samples: int | None = None) -> tuple[NDAr
     count = len(dataset) if samples is None else samples
     if not 1 <= count <= len(dataset):
         raise InputError(f"split '{split}' has {len(dataset)} samples, {count} were asked for")
-    x, labels = dataset.batch(list(range(count)))
+    x, labels = dataset.batch(range(count))
     return x.numpy(), labels.numpy()
 
 
@@ -107,7 +118,7 @@ def evaluate(
         network = network.to(checked_device(device))
     right, loss, done = 0, 0.0, 0
     while done < len(dataset):
-        x, labels = dataset.batch(list(range(done, min(done + batch_size, len(dataset)))))
+        x, labels = dataset.batch(range(done, min(done + batch_size, len(dataset))))
         if network is not None:
             with torch.no_grad():
                 final = network(x.to(device))[0][-1].cpu()

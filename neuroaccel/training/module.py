@@ -32,7 +32,8 @@ class Classifier(lightning.LightningModule):
         running, _ = self.network(x)
         final = running[-1]
         loss = torch.nn.functional.cross_entropy(final * self.recipe.train.logit_scale, labels)
-        return loss, (final.argmax(dim=1) == labels).float().mean()
+        classes = labels if labels.ndim == 1 else labels.argmax(dim=1)  # shares of classes, where samples are mixed
+        return loss, (final.argmax(dim=1) == classes).float().mean()
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """One batch of ``(x [T, N, ...], labels [N])``."""

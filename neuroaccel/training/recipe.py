@@ -18,8 +18,24 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+SHARED = ("ticks", "dt", "binning")
+FIELDS_OF_FRAMES = {
+    "time": SHARED,
+    "count": ("ticks", "binning"),
+    "window": ("ticks", "binning"),
+    "voxel": ("ticks",),
+    "surface": ("ticks", "dt"),
+}
+"""Which of them each kind of frames has."""
+
+
 class DataOptions(_Strict):
-    """What the network sees: a data set and how its events become ticks."""
+    """What the network sees: a data set and how its events become ticks.
+
+    ``frames`` is a table for ``neuroaccel.datasets.frames.frames_from``, ``augment`` a list of tables for
+    ``neuroaccel.datasets.augment.augment_from``. ``ticks``, ``dt`` and ``binning`` may stand in either place; where
+    they stand in both they agree.
+    """
 
     name: str = "saccade-digits"
     ticks: int = Field(default=15, ge=1)
@@ -30,12 +46,36 @@ class DataOptions(_Strict):
     workers: int = Field(default=0, ge=0)
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     train_samples: int | None = Field(default=None, ge=1)
+    frames: dict[str, Any] | None = None
+    augment: list[dict[str, Any]] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _said_once(cls, given: Any) -> Any:
+        frames = given.get("frames") if isinstance(given, dict) else None
+        if not isinstance(frames, dict):
+            return given
+        return {**{key: frames[key] for key in SHARED if key in frames}, **given}
+
+    @model_validator(mode="after")
+    def _agrees_with_frames(self) -> DataOptions:
+        for key in SHARED:
+            if key in (self.frames or {}) and (self.frames or {})[key] != getattr(self, key):
+                raise ValueError(f"{key} is {getattr(self, key)}, in frames {(self.frames or {})[key]}; expected one")
+        return self
 
     @model_validator(mode="after")
     def _counts_have_a_maximum(self) -> DataOptions:
         if self.binning == "count" and self.maximum is None:
             raise ValueError("binning 'count' needs maximum, the largest count that a tick of a pixel may hold")
         return self
+
+    def frames_table(self) -> dict[str, Any] | None:
+        """The table of ``frames`` with what stands outside of it, None where ticks of ``dt`` are all there is."""
+        if self.frames is None:
+            return None
+        takes = FIELDS_OF_FRAMES.get(str(self.frames.get("kind")), ())
+        return {**{key: getattr(self, key) for key in takes}, **self.frames}
 
 
 class SurrogateOptions(_Strict):
@@ -162,9 +202,13 @@ def to_toml(recipe: Recipe) -> str:
             return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON's escapes are TOML's
         if isinstance(value, (list, tuple)):
             return "[" + ", ".join(map(literal, value)) + "]"
+        if isinstance(value, dict):
+            return "{ " + ", ".join(f"{k} = {literal(v)}" for k, v in value.items()) + " }"
         return repr(value)
 
     data = recipe.model_dump(exclude_none=True)
+    if not data["data"]["augment"]:
+        del data["data"]["augment"]
     lines = [f"{k} = {literal(v)}" for k, v in data.items() if not isinstance(v, dict) and k != "layers"]
     for layer in data["layers"]:
         lines += ["", "[[layers]]", *(f"{k} = {literal(v)}" for k, v in layer.items())]

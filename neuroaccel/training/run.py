@@ -125,7 +125,7 @@ def train(
     data = data_module(recipe, data_progress)
     train_set = data.dataset("train")
     _check_counts(recipe, data)
-    network = build(recipe, tuple(train_set[0][0].shape[1:]))
+    network = build(recipe, train_set.sample_shape)
     batches = -(-len(train_set) // recipe.data.batch_size)
     module = Classifier(network, recipe, recipe.train.epochs * batches)
     _start(recipe, run, overwrite)  # only now: a recipe that cannot be built leaves an older run as it is
@@ -172,11 +172,13 @@ def _resume_from(checkpoint: Path) -> Path | None:
 
 def _check_counts(recipe: Recipe, data: EventDataModule) -> None:
     """Counts beyond the stated maximum would be refused by every exact executor: say so before training."""
+    if recipe.data.maximum is None:
+        return
     for split in ("train", "validation", "test"):
-        value = data.dataset(split).binned.value
-        if recipe.data.maximum is not None and value is not None and value.max(initial=0) > recipe.data.maximum:
+        largest = data.dataset(split).largest()
+        if largest > recipe.data.maximum:
             raise InputError(
-                f"the {split} split holds counts up to {value.max()}, data.maximum is {recipe.data.maximum}; raise it"
+                f"the {split} split holds counts up to {largest:g}, data.maximum is {recipe.data.maximum}; raise it"
             )
 
 
@@ -194,7 +196,7 @@ def _finish(run: Run, recipe: Recipe, network: Any, data: EventDataModule, secon
         metadata={"recipe": recipe.name, "seed": recipe.seed, RECIPE: to_toml(recipe)},
     )
     snapped = evaluate(graph, recipe)
-    train_set, validation, test = (data.dataset(split).binned for split in ("train", "validation", "test"))
+    train_set, validation, test = (data.dataset(split) for split in ("train", "validation", "test"))
     linear = linear_baseline(train_set, validation, test)
     last = run.metrics()[-1] if run.metrics() else {}
     run.write_json(

@@ -57,7 +57,7 @@ def test_an_extra_is_judged_by_what_is_installed(monkeypatch: pytest.MonkeyPatch
 def test_caches_show_their_size_and_whether_they_can_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "set.npz").write_bytes(bytes(2_500_000))
+    (tmp_path / "set.npy").write_bytes(bytes(2_500_000))
     monkeypatch.setenv("NEUROACCEL_CACHE", str(tmp_path))
     blocked = tmp_path / "file"
     blocked.write_text("no folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from neuroaccel.training.runs import Run
@@ -41,3 +42,19 @@ def test_the_text_is_for_people(runs: Path) -> None:
     assert done.code == 0
     assert "accuracy" in done.out
     assert "%" in done.out
+
+
+def test_the_same_under_neurobench_s_names(runs: Path, tmp_path: Path) -> None:
+    target = tmp_path / "results.json"
+    said = call("evaluate", "tiny", "--split", "validation", "--neurobench", target, "--json").json
+    assert said["neurobench"] == str(target)
+    found = json.loads(target.read_text())
+    assert found["ClassificationAccuracy"] == said["accuracy"]
+    assert found["neuroaccel"]["samples"] == said["samples"]
+    operations = found["SynapticOperations"]
+    assert 0 < operations["Effective_ACs"] < operations["Dense"]
+    assert operations["Effective_MACs"] == 0
+    assert found["neuroaccel"]["book"]["synaptic_events"] == operations["Effective_ACs"]
+    assert 0 < found["ActivationSparsity"] < 1
+    assert found["Footprint"] > 0
+    assert_refused(call("evaluate", "tiny", "--neurobench", tmp_path / "no" / "x.json"), "there is no folder")

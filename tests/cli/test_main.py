@@ -57,7 +57,7 @@ def test_version() -> None:
         (["evaluate", "--split", "secret"], ["--split", "secret"]),
         (["export"], ["--to"]),
         (["inspect"], ["FILE|RUN"]),
-        (["run", "model.safetensors"], ["RECORDING.npz"]),
+        (["run", "model.safetensors"], ["RECORDING"]),
         (["recipes", "burn"], ["burn", "neuroaccel recipes --help"]),
         (["verify", "a", "b"], ["b"]),
     ],

@@ -19,6 +19,7 @@ from neuroaccel.graph import (
     Constant,
     Conv2d,
     Delay,
+    Dendrite,
     Flatten,
     Graph,
     Input,
@@ -212,6 +213,14 @@ class Matrix:
     order: NDArray[np.int64]
 
 
+def branches(node: Dendrite) -> tuple[Synapse, Synapse]:
+    """W and V of a dendrite as synapses of their own; the bias belongs to neither."""
+    if node.stride is None:
+        return Linear(node.weight), Linear(node.gate)
+    how: dict[str, Any] = {k: getattr(node, k) for k in ("stride", "padding", "dilation", "groups")}
+    return Conv2d(node.weight, **how), Conv2d(node.gate, **how)
+
+
 def matrix(node: Synapse, source: tuple[int, ...], target: tuple[int, ...]) -> Matrix:
     shape = (int(np.prod(target)), int(np.prod(source)))
     weight, row = np.zeros(shape, np.float32), np.zeros(shape, np.int64)
@@ -299,6 +308,11 @@ class Reference:
             for name, node in graph.nodes.items()
             if isinstance(node, Synapse)
         }
+        self.gates: dict[str, Matrix] = {}
+        for name, node in graph.nodes.items():
+            if isinstance(node, Dendrite):
+                shapes = self.signals[graph.into(name)[0].source].shape, self.signals[name].shape
+                self.matrices[name], self.gates[name] = (matrix(part, *shapes) for part in branches(node))
         self.cells = {
             name: [Cell(node, k, arithmetic) for k in range(node.size)]
             for name, node in graph.nodes.items()
@@ -336,6 +350,8 @@ class Reference:
         node = self.graph.nodes[name]
         if isinstance(node, Synapse):
             return self.matrices[name].bias != 0
+        if isinstance(node, Dendrite):
+            return self.spread(name) != 0
         if isinstance(node, (Input, Constant, Neuron, Table, Readout, Memory, Window, Scope)):
             return np.zeros(self.size(name), np.bool_)
         flags = np.any([self.biased(edge.source) for edge in self.graph.into(name, "in")], axis=0)
@@ -395,6 +411,36 @@ class Reference:
         rows, how = int(np.prod(node.weight.shape[1:])), node.arithmetic or Arithmetic()
         sums = [integer_sum(m, o, list(x.values), how, rows, has_bias) for o in range(len(m.weight))]
         return Value(self.array(sums), touched)
+
+    def spread(self, name: str) -> NDArray[Any]:
+        """A dendrite's bias, neuron by neuron."""
+        node, shape = self.graph.nodes[name], self.signals[name].shape
+        assert isinstance(node, Dendrite)
+        bias = np.zeros(len(node.weight), np.float32) if node.bias is None else node.bias
+        lead = bias if node.stride is None else bias.reshape(-1, *(1,) * (len(shape) - 1))
+        return np.broadcast_to(lead, shape).ravel()
+
+    def dendrite(self, name: str) -> Value:
+        x, counts = self.port(name), self.counts[name]
+        assert not self.integer
+        nonzero = np.array([bool(v) for v in x.values])
+        total, hit, possible = [], [], []
+        for m in (self.matrices[name], self.gates[name]):
+            living = m.inside & (m.weight != 0)
+            counts["products"] += int(living[:, nonzero].sum())
+            counts["zero_input"] += int(living[:, ~nonzero].sum())
+            counts["pruned"] += int((m.inside & ~living).sum())
+            hit.append(living[:, nonzero].any(axis=1))
+            possible.append(living.any(axis=1))
+            total.append(float_sum(m, x.values, False, self.dtype))
+        both, ever = hit[0] & hit[1], possible[0] & possible[1]
+        counts["interactions"] += int(both.sum())
+        counts["zero_input"] += int((ever & ~both).sum())
+        counts["pruned"] += int((~ever).sum())
+        y, z = total
+        product = y * z
+        current = product + y
+        return Value(current + self.spread(name).astype(self.dtype), hit[0] | hit[1])
 
     def neurons(self, name: str) -> Value:
         x, biased = self.port(name), self.biased(self.graph.into(name)[0].source)
@@ -457,6 +503,8 @@ class Reference:
         node = self.graph.nodes[name]
         if isinstance(node, Synapse):
             return self.sums(name)
+        if isinstance(node, Dendrite):
+            return self.dendrite(name)
         if isinstance(node, Neuron):
             return self.neurons(name)
         if isinstance(node, Pool2d):
@@ -645,7 +693,7 @@ class Reference:
         for name in latching:
             if self.runs[self.clock[name]]:
                 delay = isinstance(graph.nodes[name], Delay)
-                self.arrived[name].append(self.port(name) if delay else self.sums(name))
+                self.arrived[name].append(self.port(name) if delay else self.emission(name))
         for name, node in graph.nodes.items():
             runs = self.runs[self.clock[name]]
             if runs:
@@ -666,7 +714,8 @@ class Reference:
             columns = ["events_out"]
             columns += ["ticks_run"] if self.drops or self.dropping(name) else []
             columns += ["updates_driven", "spikes"] if isinstance(node, Neuron) else []
-            columns += ["products", "zero_input", "pruned"] if isinstance(node, Synapse) else []
+            columns += ["products", "zero_input", "pruned"] if isinstance(node, (Synapse, Dendrite)) else []
+            columns += ["interactions"] if isinstance(node, Dendrite) else []
             for column in columns:
                 self.counts[name][column] = 0
             if isinstance(node, Scope):

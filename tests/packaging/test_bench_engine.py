@@ -95,7 +95,7 @@ def test_a_contest_tells_who_differs_and_how_fast_all_are(capsys: pytest.Capture
     )
     assert set(seconds) == {"neuroaccel", "rival", "other", "limit"}
     assert calls[:4] == ["neuroaccel", "rival", "other", "limit"]
-    assert calls.count("rival") == 1 + 2 * 5  # short runs: each that counts follows one that does not
+    assert calls.count("rival") >= 1 + 2 * 5  # short runs: each that counts follows some that do not
     assert table.differing == ["work, rival: 33.33%"]
     table.times("work", {"neuroaccel": 2.0, "rival": 3.0}, "neuroaccel", steps=4, events=6 * 10**9)
     table.ratios("work", {"neuroaccel": 2.0, "rival": 3.0}, "neuroaccel")

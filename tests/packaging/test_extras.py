@@ -15,15 +15,15 @@ from neuroaccel.extras import require
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTRAS: dict[str, list[str]] = {
-    "datasets": ["mlxtend", "tonic"],
-    "recordings": ["dv-processing", "expelliarmus"],
+    "datasets": ["aedat", "mlxtend", "tonic"],
+    "recordings": ["dv-processing"],
     "gym": ["gymnasium", "minari[hdf5]", "stable-baselines3"],
     "snntorch": ["nirtorch", "snntorch"],
     "spikingjelly": ["spikingjelly"],
     "sanafe": ["sanafe"],
     "report": ["plotly"],
     "all": ["neuroaccel[datasets,gym,recordings,report,sanafe,snntorch]"],  # not spikingjelly
-    "dev": ["build", "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "setuptools", "wheel"],
+    "dev": ["build", "expelliarmus", "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "setuptools", "wheel"],
 }
 ROOMS = [
     "program",

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 
+from neuroaccel.datasets import describe
+from neuroaccel.datasets.frames import KINDS, CountBins
 from neuroaccel.errors import RecipeError
 from neuroaccel.neurons import Neuron
 from neuroaccel.synapses import Recurrent
 from neuroaccel.training.build import build
-from neuroaccel.training.recipe import load_recipe, parse_recipe, recipe_names, recipe_text, to_toml
+from neuroaccel.training.evaluate import data_module
+from neuroaccel.training.recipe import (
+    FIELDS_OF_FRAMES,
+    SHARED,
+    load_recipe,
+    parse_recipe,
+    recipe_names,
+    recipe_text,
+    to_toml,
+)
 
 SMALL = """
 name = "small"
@@ -37,8 +49,10 @@ def test_built_in_recipes_load_build_and_write_back(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
     assert parse_recipe(to_toml(recipe), "copy") == recipe
-    y, _ = build(recipe, (2, 34, 34)).eval()(torch.zeros(2, 1, 2, 34, 34))
-    assert y.shape == (2, 1, 10)
+    about = describe(recipe.data.name)
+    width, height, polarities = about.sensor_size
+    y, _ = build(recipe, (polarities, height, width)).eval()(torch.zeros(2, 1, polarities, height, width))
+    assert y.shape == (2, 1, len(about.classes))
     assert recipe_text(name).startswith("#")
 
 
@@ -127,3 +141,69 @@ def test_any_title_survives_toml() -> None:
     title = 'a\tb\r\n"c" \\d \x01\x7f ünï 🧠'
     recipe = load_recipe("saccade-digits").model_copy(update={"title": title})
     assert parse_recipe(to_toml(recipe), "again").title == title
+
+
+FRAMED = (
+    SMALL
+    + """
+[data]
+batch_size = 4
+frames = { kind = "time", ticks = 12, dt = 0.03 }
+augment = [{ kind = "flip_x", p = 0.5 }, { kind = "crop", size = [30, 30] }]
+"""
+)
+
+
+def test_frames_and_augmentation_of_a_recipe() -> None:
+    recipe = parse_recipe(FRAMED, "framed")
+    assert (recipe.data.ticks, recipe.data.dt) == (12, 0.03)  # said once, in the table
+    assert recipe.data.frames_table() == {"kind": "time", "ticks": 12, "dt": 0.03, "binning": "binary"}
+    assert [table["kind"] for table in recipe.data.augment] == ["flip_x", "crop"]
+    assert parse_recipe(to_toml(recipe), "copy") == recipe
+    data = data_module(recipe)
+    assert data.ticks == 12
+    assert data.dataset("test").sample_shape == (2, 30, 30)
+    assert next(iter(data.train_dataloader()))[0].shape == (12, 4, 2, 30, 30)
+    changed = parse_recipe(FRAMED, "framed", ["data.frames.ticks=9"])
+    assert changed.data.ticks == 9
+
+
+def test_ticks_may_stand_beside_the_frames() -> None:
+    recipe = parse_recipe(SMALL + '[data]\nticks = 7\ndt = 0.05\nframes = { kind = "count", events = 100 }\n', "x")
+    assert recipe.data.frames_table() == {"kind": "count", "ticks": 7, "binning": "binary", "events": 100}
+    assert data_module(recipe).frames == CountBins(7, 100)
+    plain = parse_recipe(SMALL, "small").data
+    assert plain.frames_table() is None
+    assert "augment" not in to_toml(parse_recipe(SMALL, "small"))
+
+
+@pytest.mark.parametrize("key", SHARED)
+def test_what_is_said_twice_must_agree(key: str) -> None:
+    values = {"ticks": ("4", "5"), "dt": ("0.01", "0.02"), "binning": ('"binary"', '"first"')}[key]
+    text = f'{SMALL}[data]\n{key} = {values[0]}\nframes = {{ kind = "time", {key} = {values[1]} }}\n'
+    with pytest.raises(RecipeError, match=f"{key} is .*, in frames"):
+        parse_recipe(text, "x")
+
+
+def test_the_fields_that_frames_share_with_data_are_theirs() -> None:
+    for kind, frames in KINDS.items():
+        fields = {field.name for field in dataclasses.fields(frames)}
+        assert set(FIELDS_OF_FRAMES[kind]) == fields & set(SHARED)
+    assert set(FIELDS_OF_FRAMES) == set(KINDS)
+
+
+@pytest.mark.parametrize("data", ['frames = { kind = "cube" }', 'augment = [{ kind = "melt" }]', "frames = 3"])
+def test_unknown_frames_and_augmentations_are_refused(data: str) -> None:
+    with pytest.raises(RecipeError):
+        data_module(parse_recipe(f"{SMALL}[data]\n{data}\n", "x"))
+
+
+def test_a_list_of_delays_holds_one_per_channel() -> None:
+    table = {"kind": "delay", "ticks": [1, 3]}
+    recipe = parse_recipe(SMALL, "small").model_copy(update={"layers": [table]})
+    x = torch.zeros(5, 1, 2, 4, 4)
+    x[0] = 1
+    y, _ = build(recipe, (2, 4, 4))(x)
+    assert torch.equal(y[1, 0, 0], torch.ones(4, 4))
+    assert torch.equal(y[3, 0, 1], torch.ones(4, 4))
+    assert y.sum() == 32

@@ -177,3 +177,14 @@ def test_a_run_where_no_folder_can_be_made(recipe: Recipe, tmp_path: Path) -> No
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="file/run: cannot be made"):
         train(recipe, tmp_path / "file" / "run", progress=False)
+
+
+def test_a_run_with_frames_by_count_and_augmentation(tmp_path: Path) -> None:
+    changes = ['data.frames={ kind = "count", events = 700 }', 'data.augment=[{ kind = "shift", max_pixels = 1 }]']
+    recipe = load_recipe("saccade-digits", [*QUICK, "train.epochs=1", "data.train_samples=32", *changes])
+    run = train(recipe, tmp_path / "framed", progress=False)
+    assert run.recipe() == recipe
+    assert evaluate(run.graph(), recipe).accuracy == run.summary()["accuracy_snapped"]
+    x, _ = inputs(recipe, "test", 5)
+    assert x.shape == (6, 5, 2, 34, 34)
+    assert x[:, 0].sum() > 300  # 6 frames of 700 events each, of which some share a pixel
