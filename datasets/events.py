@@ -44,6 +44,13 @@ class Events:
         object.__setattr__(self, "data", converted)
 
     @classmethod
+    def of_checked(cls, data: NDArray[Any], sensor_size: tuple[int, int, int]) -> Events:
+        """A recording of events of ``EVENT_DTYPE`` that somebody has checked already: they are not looked at again."""
+        events = object.__new__(cls)
+        events.__dict__.update(data=data, sensor_size=tuple(int(size) for size in sensor_size))
+        return events
+
+    @classmethod
     def from_arrays(
         cls,
         x: NDArray[Any],

@@ -118,7 +118,7 @@ def repair(
         data = np.empty(len(x), EVENT_DTYPE)
         for name, column in zip(("x", "y", "t", "p"), (x, y, t, p), strict=True):
             data[name] = column
-        return Events(data, size), Repairs(events=len(x))
+        return Events.of_checked(data, size), Repairs(events=len(x))
     wrong = {
         "outside": _outside(x, size[0]) | _outside(y, size[1]),
         "wrong_time": _outside(t, LATEST),
@@ -142,7 +142,7 @@ def repair(
     for name, column in zip(("x", "y", "t", "p"), clipped, strict=True):
         data[name] = column if whole else column[keep]
     repairs = Repairs(events=len(x), removed=len(x) - len(data), **counts)
-    return Events(data, size), repairs
+    return Events.of_checked(data, size), repairs
 
 
 def report(repairs: Repairs, where: str) -> Repairs:
