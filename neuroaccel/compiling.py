@@ -14,11 +14,13 @@ import importlib.util
 import logging
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from pickle import UnpicklingError  # what numba raises on a damaged file of its own
 from types import ModuleType
@@ -35,6 +37,7 @@ _COMPILED: dict[tuple[Path, str], Kernel] = {}
 # numba recognises a source file by size and time of change: with one fixed time, processes that race to write the same
 # text leave a file that is the same to numba, whoever came last.
 _WRITTEN = 1_000_000_000
+_HELPERS = re.compile(r"^from (neuroaccel\.\w+(?:\.\w+)*)\.(\w+) import", re.MULTILINE)
 
 
 def folder() -> Path:
@@ -76,6 +79,59 @@ def compile_source(name: str, source: str, number: str) -> Kernel:
             LOG.info("compiled kernel %s in %.1f s, kept in %s", name, time.perf_counter() - started, where)
         _COMPILED[where, stem] = kernel
     return _COMPILED[where, stem]
+
+
+def load(
+    package: str, name: str, number: str = "float32", inner: str = "", plain: bool = False, **constants: str | int
+) -> Kernel:
+    """The kernel of a file ``{name}.py`` of a package of kernels, compiled.
+
+    Arguments:
+        package: such as ``neuroaccel.engine.kernels``.
+        name: of the file.
+        number: the type that ``V`` stands for in its signature.
+        inner: a file whose text takes the place of the line that imports from it, so that constants reach it too.
+        plain: take ``{inner}_plain.py``, the same without vectors, instead.
+        constants: values that replace those of the lines ``NAME = value``.
+
+    Raises:
+        ValueError: there is no such line.
+    """
+    where = os.environ.get("NEUROACCEL_KERNEL_CACHE", "")
+    return _load(where, package, name, number, inner, plain, tuple(sorted(constants.items())))
+
+
+@functools.cache
+def _load(
+    _where: str, package: str, name: str, number: str, inner: str, plain: bool, constants: tuple[tuple[str, Any], ...]
+) -> Kernel:
+    """As :func:`load`; the folder is part of the key only."""
+    text = _text(package, name)
+    if inner:
+        loop = _text(package, f"{inner}_plain" if plain else inner)
+        text = re.sub(rf"^from {re.escape(package)}\.{inner} import .*\n", lambda _: loop, text, flags=re.MULTILINE)
+    tags = [name, number]
+    for key, value in constants:
+        text, found = re.subn(rf"^{key} = .*$", f"{key} = {value!r}", text, flags=re.MULTILINE)
+        if not found:  # the text of an inner loop states it again
+            raise ValueError(f"kernel {name} does not state {key}")
+        tags.append(str(value))
+    return compile_source("_".join(tags), stamped(text), number)
+
+
+@functools.cache
+def _text(package: str, name: str) -> str:
+    return resources.files(package).joinpath(f"{name}.py").read_text("utf-8")
+
+
+def stamped(text: str) -> str:
+    """A kernel's text with the hashes of the files that it imports from: machine code holds what they say too."""
+    helpers = sorted(set(_HELPERS.findall(text)))
+    hashes = (
+        f"# {package}.{name} {hashlib.sha256(stamped(_text(package, name)).encode()).hexdigest()}\n"
+        for package, name in helpers
+    )
+    return text + "".join(hashes)
 
 
 def _compile(path: Path, number: str) -> Kernel:

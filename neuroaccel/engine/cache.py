@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import os
-import re
-from importlib import resources
+from neuroaccel import compiling
+from neuroaccel.compiling import Kernel, compile_source, folder, stamped, wanted
 
-from neuroaccel.compiling import Kernel, compile_source, folder, wanted
-
-__all__ = ["Kernel", "compile_source", "folder", "load", "wanted"]
-
-_HELPERS = re.compile(r"^from neuroaccel\.engine\.kernels\.(\w+) import", re.MULTILINE)
+__all__ = ["Kernel", "compile_source", "folder", "load", "stamped", "wanted"]
 
 
 def load(name: str, number: str, **constants: str | int) -> Kernel:
@@ -26,30 +19,4 @@ def load(name: str, number: str, **constants: str | int) -> Kernel:
     Raises:
         ValueError: the file has no such line.
     """
-    where = os.environ.get("NEUROACCEL_KERNEL_CACHE", "")
-    return _load(where, name, number, tuple(sorted(constants.items())))
-
-
-@functools.cache
-def _load(_where: str, name: str, number: str, constants: tuple[tuple[str, str | int], ...]) -> Kernel:
-    """As :func:`load`; the folder is part of the key only."""
-    source, tags = _source(f"{name}.py"), [name, number]
-    for key, value in constants:
-        source, found = re.subn(rf"^{key} = .*$", f"{key} = {value!r}", source, flags=re.MULTILINE)
-        if found != 1:
-            raise ValueError(f"kernel {name} states {key} {found} times, not once")
-        tags.append(str(value))
-    return compile_source("_".join(tags), source, number)
-
-
-@functools.cache
-def _source(file: str) -> str:
-    """A kernel's text, and the hashes of the helpers that it imports: machine code holds them too."""
-    return stamped(resources.files("neuroaccel.engine.kernels").joinpath(file).read_text("utf-8"))
-
-
-def stamped(text: str) -> str:
-    """A kernel's text with the hashes of the helpers that it imports from ``engine/kernels``."""
-    helpers = sorted(set(_HELPERS.findall(text)))
-    hashes = (f"# {name} {hashlib.sha256(_source(f'{name}.py').encode()).hexdigest()}\n" for name in helpers)
-    return text + "".join(hashes)
+    return compiling.load("neuroaccel.engine.kernels", name, number, **constants)

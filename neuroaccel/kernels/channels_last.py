@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-import re
-from importlib import resources
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neuroaccel.compiling import Kernel, compile_source
+from neuroaccel import compiling
+from neuroaccel.compiling import Kernel
 from neuroaccel.kernels.buffers import empty
 from neuroaccel.kernels.threads import PARTS
 
 Array = NDArray[np.float32]
 
 
-@functools.cache
 def load(name: str, inner: str = "", plain: bool = False, **constants: int) -> Kernel:
     """The kernel of ``sources/{name}.py`` for these constants, with the text of its inner loop, in vectors or plain."""
-    folder = resources.files("neuroaccel.kernels.sources")
-    text = folder.joinpath(f"{name}.py").read_text("utf-8")
-    if inner:
-        loop = folder.joinpath(f"{inner}_plain.py" if plain else f"{inner}.py").read_text("utf-8")
-        text = text.replace(f"from neuroaccel.kernels.sources.{inner} import {inner}\n", loop)
-    for key, value in constants.items():
-        text = re.sub(rf"^{key} = 1$", f"{key} = {value}", text, flags=re.MULTILINE)
-    return compile_source(name, text, "float32")
+    return compiling.load("neuroaccel.kernels.sources", name, inner=inner, plain=plain, **constants)
 
 
 def new(samples: int, channels: int, *size: int) -> Tensor:

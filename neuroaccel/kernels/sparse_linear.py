@@ -8,9 +8,6 @@ their order: another order than a BLAS's, the same for any number of threads.
 
 from __future__ import annotations
 
-import functools
-import hashlib
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -18,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from neuroaccel.compiling import Kernel, compile_source
+from neuroaccel import compiling
+from neuroaccel.compiling import Kernel
 from neuroaccel.kernels.buffers import empty
 from neuroaccel.kernels.threads import PARTS, share, threads_for
 from neuroaccel.neurons.backend import forced
@@ -30,21 +28,9 @@ SAMPLE = 64  # rows from which the rate is guessed
 DENSE, ONES, VALUES = range(3)
 
 
-@functools.cache
 def load(name: str, plain: bool = False) -> Kernel:
     """The kernel of ``sources/{name}.py``; ``plain`` has its inner loop without vectors."""
-    text, rows = _text(name), "add_rows_plain" if plain else "add_rows"
-    if ".add_rows import" in text:  # the cache of kernels is to see what they import
-        text = text.replace(".add_rows import", f".{rows} import") + f"\n# {rows}.py: {_digest(_text(rows))}\n"
-    return compile_source(name, text, "float32")
-
-
-def _text(name: str) -> str:
-    return resources.files("neuroaccel.kernels.sources").joinpath(f"{name}.py").read_text("utf-8")
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return compiling.load("neuroaccel.kernels.sources", name, inner="add_rows", plain=plain)
 
 
 def crossover(rows: int, outputs: int) -> float:
