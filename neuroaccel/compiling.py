@@ -19,7 +19,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from pickle import UnpicklingError  # what numba raises on a damaged file of its own
@@ -82,7 +82,12 @@ def compile_source(name: str, source: str, number: str) -> Kernel:
 
 
 def load(
-    package: str, name: str, number: str = "float32", inner: str = "", plain: bool = False, **constants: str | int
+    package: str,
+    name: str,
+    number: str = "float32",
+    constants: Mapping[str, str | int] | None = None,
+    inner: str = "",
+    plain: bool = False,
 ) -> Kernel:
     """The kernel of a file ``{name}.py`` of a package of kernels, compiled.
 
@@ -90,15 +95,15 @@ def load(
         package: such as ``neuroaccel.engine.kernels``.
         name: of the file.
         number: the type that ``V`` stands for in its signature.
+        constants: values that replace those of the lines ``NAME = value``.
         inner: a file whose text takes the place of the line that imports from it, so that constants reach it too.
         plain: take ``{inner}_plain.py``, the same without vectors, instead.
-        constants: values that replace those of the lines ``NAME = value``.
 
     Raises:
         ValueError: there is no such line.
     """
     where = os.environ.get("NEUROACCEL_KERNEL_CACHE", "")
-    return _load(where, package, name, number, inner, plain, tuple(sorted(constants.items())))
+    return _load(where, package, name, number, inner, plain, tuple(sorted((constants or {}).items())))
 
 
 @functools.cache

@@ -19,4 +19,4 @@ def load(name: str, number: str, **constants: str | int) -> Kernel:
     Raises:
         ValueError: the file has no such line.
     """
-    return compiling.load("neuroaccel.engine.kernels", name, number, **constants)
+    return compiling.load("neuroaccel.engine.kernels", name, number, constants)

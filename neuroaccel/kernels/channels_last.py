@@ -17,7 +17,7 @@ Array = NDArray[np.float32]
 
 def load(name: str, inner: str = "", plain: bool = False, **constants: int) -> Kernel:
     """The kernel of ``sources/{name}.py`` for these constants, with the text of its inner loop, in vectors or plain."""
-    return compiling.load("neuroaccel.kernels.sources", name, inner=inner, plain=plain, **constants)
+    return compiling.load("neuroaccel.kernels.sources", name, constants=constants, inner=inner, plain=plain)
 
 
 def new(samples: int, channels: int, *size: int) -> Tensor:
