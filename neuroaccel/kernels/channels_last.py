@@ -15,7 +15,7 @@ from neuroaccel.kernels.threads import PARTS
 Array = NDArray[np.float32]
 
 
-def load(name: str, inner: str = "", plain: bool = False, **constants: int) -> Kernel:
+def load(name: str, inner: str = "", plain: bool = False, /, **constants: int) -> Kernel:
     """The kernel of ``sources/{name}.py`` for these constants, with the text of its inner loop, in vectors or plain."""
     return compiling.load("neuroaccel.kernels.sources", name, constants=constants, inner=inner, plain=plain)
 
