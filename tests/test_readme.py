@@ -13,7 +13,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 def test_the_python_examples_run(tmp_path: Path) -> None:
     """One goes on where the other ended."""
     examples = re.findall(r"```python\n(.*?)```", README, flags=re.S)
-    assert len(examples) == 2
+    assert len(examples) == 3
     assert all(len([line for line in code.splitlines() if line.strip()]) <= 20 for code in examples)
     done = subprocess.run(
         [sys.executable, "-c", "".join(examples)], cwd=tmp_path, capture_output=True, text=True, check=False
