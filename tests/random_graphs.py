@@ -73,7 +73,7 @@ class Choices:
     branches: bool = True
     bias: bool = True
     pruned: bool = True
-    dendrites: bool = False
+    dendrites: bool = True
     readouts: bool = True
     timings: tuple[str, ...] = ("instant", "pipelined")
     clocks: bool = False  # windows, memories, dropped ticks
@@ -111,7 +111,7 @@ class _Draft:
         return Graph({**first, **self.loops, **self.nodes}, tuple(self.edges), timing=self.timing)  # type: ignore[arg-type]
 
     def dendrite_here(self) -> bool:
-        return self.may.dendrites and self.chance(0.15)
+        return self.may.dendrites and self.chance(0.2)
 
     def pools_here(self) -> bool:
         return bool(self.may.pools) and self.chance(0.15)

@@ -22,6 +22,7 @@ from neuroaccel.graph import (
     Conv1d,
     Conv2d,
     Delay,
+    Dendrite,
     Edge,
     Flatten,
     Graph,
@@ -167,6 +168,8 @@ def quantise(graph: Graph) -> tuple[Graph, dict[str, Layer]]:
     """
     signals = infer(graph)
     for name, node in graph.nodes.items():
+        if isinstance(node, Dendrite):
+            raise UnsupportedNode(name, WHO, "no product of two currents in whole numbers; export it in floats")
         if not isinstance(node, (Input, Output, Readout, Neuron, Linear, Conv1d, Conv2d, *PASSES)):
             raise UnsupportedNode(name, WHO, f"no {node.kind} in whole numbers; lower it to synapses and neurons")
         if isinstance(node, Synapse):

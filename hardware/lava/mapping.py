@@ -1,7 +1,8 @@
 """Graph nodes → Lava processes: what each becomes, when it starts, and which wires add up at its port.
 
 Every wire is flat, in the graph's C-order; only a Conv sees ``(W, H, C)``. Sums, reshapes and probes are wiring and not
-processes. A synapse's bias is a constant source of its own, summed with it into the neuron.
+processes. A synapse's bias is a constant source of its own, summed with it into the neuron. A Dendrite is two synapses,
+W and V, and a process that makes i = (y·z + y) + b of their currents.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from neuroaccel.graph import (
     Conv1d,
     Conv2d,
     Delay,
+    Dendrite,
     Flatten,
     Graph,
     Input,
@@ -53,7 +55,6 @@ LARGEST_CONV = 127  # Lava's Conv keeps stride, padding, dilation and groups in 
 WIRING = (Add, Flatten, Reshape, Probe)
 ADVICE = {
     "MaxPool2d": "Lava has no pooling; use SumPool2d, or a convolution with stride",
-    "Dendrite": "Lava has no dendrite that multiplies; use a Linear or Conv",
     "Attention": "run it in the engine",
     "Scope": "export the graph inside it by itself",
 }
@@ -104,7 +105,7 @@ class _Draft:
     def __post_init__(self) -> None:
         for name, node in self.graph.nodes.items():
             known = (Input, Output, Readout, Constant, Delay, Select, SumPool2d, AvgPool2d, Neuron, *WIRING)
-            if not isinstance(node, (*known, Linear, Conv1d, Conv2d)):
+            if not isinstance(node, (*known, Linear, Conv1d, Conv2d, Dendrite)):
                 raise UnsupportedNode(name, WHO, ADVICE.get(node.kind, f"there is no mapping of {node.kind}"))
         self.plan = schedule(self.graph)
         self.running = pipelined(self.graph, self.plan, split_bias=False) if self.instant else self.graph
@@ -190,6 +191,9 @@ class _Draft:
         else:
             if isinstance(node, Synapse):
                 self.synapse(name, node)
+            elif isinstance(node, Dendrite):
+                targets += [(name, branch) for branch in self.dendrite(name, node)]
+                return
             elif isinstance(node, Neuron):
                 self.neuron(name, node)
             elif isinstance(node, Delay):
@@ -208,14 +212,8 @@ class _Draft:
             raise UnsupportedNode(name, WHO, "its weights learn; freeze them before export")
         if self.fixed and node.arithmetic != SYNAPSE:
             raise UnsupportedNode(name, WHO, "its integer arithmetic is not Loihi's; quantise the float graph")
-        port, shape = self.port(name), self.signals[name].shape
-        # With 0 message bits Lava takes every value for a spike of 1.
-        bits = {"binary": 0, "count": max(1, (port.maximum or 1).bit_length()), "analog": 24}[port.kind]
-        if isinstance(node, Linear):
-            repeat = int(np.prod(port.shape[:-1], dtype=np.int64))
-            self.add(name, "dense", shape, arrays={"weight": node.weight}, repeat=repeat, message_bits=bits)
-        else:
-            self.conv(name, node, port.shape, shape, bits)
+        shape = self.signals[name].shape
+        self.sums(name, node, self.port(name), shape)
         if node.bias is None or not np.any(node.bias):
             return
         bias = self.fresh_name(f"{name}_bias")
@@ -223,6 +221,39 @@ class _Draft:
         self.add(bias, "constant", shape, start=self.lag(name) + 1, along=axis)["arrays"] = {"value": f"{name}/bias"}
         self.arrays[f"{name}/bias"] = node.bias
         self.wires[name].append(bias)
+
+    def sums(self, name: str, node: Synapse, port: Signal, shape: tuple[int, ...]) -> None:
+        """Lava's own Dense or Conv with a synapse's weights."""
+        # With 0 message bits Lava takes every value for a spike of 1.
+        bits = {"binary": 0, "count": max(1, (port.maximum or 1).bit_length()), "analog": 24}[port.kind]
+        if isinstance(node, Linear):
+            repeat = int(np.prod(port.shape[:-1], dtype=np.int64))
+            self.add(name, "dense", shape, arrays={"weight": node.weight}, repeat=repeat, message_bits=bits)
+        else:
+            self.conv(name, node, port.shape, shape, bits)
+
+    def dendrite(self, name: str, node: Dendrite) -> list[str]:
+        """The process that multiplies, and before it W and V, whose names it returns."""
+        if self.fixed:
+            raise UnsupportedNode(
+                name, WHO, "Loihi's integers have no product of two currents; export it with fixed=False"
+            )
+        if node.arithmetic is not None:
+            raise UnsupportedNode(name, WHO, "it carries integer arithmetic, which has no format for y·z; remove it")
+        port, shape, branches = self.port(name), self.signals[name].shape, []
+        for part, weight in (("w", node.weight), ("v", node.gate)):
+            synapse: Synapse = Linear(weight)
+            if node.stride is not None:
+                how = {"padding": node.padding, "dilation": node.dilation, "groups": node.groups}
+                synapse = Conv2d(weight, stride=node.stride, **how)  # type: ignore[arg-type]
+            branches.append(self.fresh_name(f"{name}_{part}"))
+            self.sums(branches[-1], synapse, port, shape)
+        bias = np.zeros(len(node.weight), np.float32) if node.bias is None else node.bias
+        along = bias if node.stride is None else bias.reshape(-1, 1, 1)
+        arrays = {"bias": np.broadcast_to(along, shape).reshape(-1)}
+        # Its synapses carry the tick: until then there is no bias either.
+        self.add(name, "dendrite", shape, start=self.lag(name) + 1, arrays=arrays)["sources"] = list(branches)
+        return branches
 
     def conv(self, name: str, node: Node, source: tuple[int, ...], shape: tuple[int, ...], bits: int) -> None:
         """Conv1d is a Conv2d of height 1."""

@@ -10,6 +10,7 @@ from neuroaccel.engine.conv_population import ConvPopulation, Counted
 from neuroaccel.engine.convolution import Convolution
 from neuroaccel.engine.delayed_synapses import DelayedSynapses, Group, MergedDelay, MergedLinear, groups
 from neuroaccel.engine.delays import Delayed, DelayedEvents
+from neuroaccel.engine.dendrite import INTEGERS, Dendrite
 from neuroaccel.engine.elementwise import (
     Constants,
     Lookup,
@@ -34,13 +35,13 @@ from neuroaccel.errors import InputError, ProgramError, UnsupportedNode
 from neuroaccel.graph import Edge, Graph, Signal, infer
 from neuroaccel.graph import nodes as n
 from neuroaccel.graph.clocks import Clock, clocks, standing_nodes
+from neuroaccel.graph.rules import exact_sums
 from neuroaccel.graph.signal import summed
 
 T = TypeVar("T")
 
 REASONS: dict[type[n.Node], str] = {
     n.Attention: "attention is not among its kernels; run the parts before and behind it by themselves",
-    n.Dendrite: "gated dendrites are not among its kernels; use a Linear or Conv2d",
     n.LayerNorm: "it cannot be computed exactly; use BatchNorm, which folds into weights",
     n.Softmax: "it cannot be computed exactly; put it behind the Output",
 }
@@ -156,8 +157,9 @@ class _Compiler:
             if isinstance(node, n.Linear):
                 return MergedLinear(name, node, self.merged[name], ports[0], Static.plain(shape))
             return MergedDelay(name, self.merged[name], ports[0], number)
-        if isinstance(node, n.Synapse):
-            synapse = self.synapse(name, node, ports[0])
+        if isinstance(node, (n.Synapse, n.Dendrite)):
+            make = self.dendrite if isinstance(node, n.Dendrite) else self.synapse
+            synapse = make(name, node, ports[0])  # type: ignore[arg-type]
             return Pipelined(synapse) if self.graph.latches(name) else synapse
         if isinstance(node, n.Neuron):
             private = self.private(name)
@@ -220,6 +222,13 @@ class _Compiler:
         exact, readers = self.signals[name].frac is not None, self.graph.out_of(name)
         cells = exact and self.private(readers[0].target) == name
         return Convolution(name, node, port, target, weight, bias, cells, kind == "binary")
+
+    def dendrite(self, name: str, node: n.Dendrite, port: Static) -> Operation:
+        if self.number == "int64":
+            raise ValueError(INTEGERS)
+        source = summed(name, self.arriving(name))
+        exact = exact_sums(node, source)
+        return Dendrite(name, node, port, self.signals[name].shape, self.number, source.kind, exact)
 
     def arriving(self, name: str) -> list[Signal]:
         return [self.signals[edge.source] for edge in self.graph.into(name, "in")]

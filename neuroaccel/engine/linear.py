@@ -22,7 +22,9 @@ KEEP_SPARSE = 0.25
 
 
 class Linear(Synapses):
-    """A Linear node in ``float32`` (panels, CSR rows, matrix products), ``float64`` or ``int64`` (the plain loop).
+    """A Linear node in ``float32``, ``float64`` or ``int64``.
+
+    In float32 by panels, CSR rows, living weights target by target, or a product of matrices; else by the plain loop.
 
     Arguments:
         weight: ``[out, in]``, in the type that is computed in.
@@ -69,13 +71,16 @@ class Linear(Synapses):
         living = float(alive.mean())
         self.sparse = csr(weight.T) if living < KEEP_SPARSE else None
         shape = (self.inputs, self.outputs, lead, self.storage, living)
-        self.rule = LinearRule(*shape, self.exact, self.sparse is not None, machine_caches())
+        # Target by target, for events that are all 1.
+        self.lines = csr(weight) if self.sparse is not None and lead == 1 and not scaled else None
+        self.rule = LinearRule(*shape, self.exact, self.sparse is not None, machine_caches(), self.lines is not None)
         how = {"STORAGE": self.storage, "SCALED": scaled}
         self.single = self.rule.choose(1, 1)
         self.near = cache.load("linear_panels", "float32", **how, AHEAD=False)
         # Kept out of the first call where nothing will ask for it.
         far = self.rule.level != "L2"
         self.ahead = cache.load("linear_panels", "float32", **how, AHEAD=True) if far else self.near
+        self.by_lines = None if self.lines is None else cache.load("linear_lines", "float32")
         self.by_csr = None if self.sparse is None else cache.load("linear_csr", "float32", SCALED=scaled)
 
     @property
@@ -111,6 +116,10 @@ class Linear(Synapses):
                 raise ValueError(f"node '{self.name}': no CSR rows, {self.explain()}")
             lists, _ = self.arranged(index, found, 0, not self.exact)
             self.by_csr(value, lists, found, *self.sparse, self.bias, current)
+        elif chosen.kind == "lines":
+            if self.by_lines is None or self.lines is None:
+                raise ValueError(f"node '{self.name}': no living weights by target, {self.explain()}")
+            self.by_lines(index, found, *self.lines, self.bias, current)
         else:
             lists, bounds = self.arranged(index, found, chosen.tile, not self.exact)
             if chosen not in self.plans:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from neuroaccel.engine.operation import SOME, Array, Buffer, Int64, Latch, Operation, Work
-from neuroaccel.engine.synapses import Synapses
+from neuroaccel.engine.operation import SOME, Buffer, Int64, Latch, Operation, Work
 
 
 class Pipelined(Latch):
@@ -17,7 +16,6 @@ class Pipelined(Latch):
 
     reads_events: ClassVar[bool] = True
     passes_touched: ClassVar[bool] = False
-    columns: ClassVar[tuple[str, ...]] = Synapses.columns
 
     def __init__(self, inner: Operation) -> None:
         super().__init__(inner.name, inner.static, inner.dtype)
@@ -29,10 +27,13 @@ class Pipelined(Latch):
     def weight_width(self) -> int:
         return self.inner.weight_width
 
+    def counters(self, batch: int) -> dict[str, Int64]:
+        return self.inner.counters(batch)
+
     def book(self, counts: Mapping[str, Int64]) -> dict[str, Int64]:
         return self.inner.book(counts)
 
-    def scratch(self) -> dict[str, Array]:
+    def scratch(self) -> dict[str, Any]:
         return self.inner.scratch()
 
     def emit(self, work: Work) -> None:

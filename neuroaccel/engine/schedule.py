@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 LOG = logging.getLogger("neuroaccel")
-Kind = Literal["plain", "strict", "blocked", "csr", "dense"]
+Kind = Literal["plain", "strict", "blocked", "csr", "lines", "dense"]
 Storage = Literal["f4", "bf16", "i1"]
 BYTES: dict[str, int] = {"f4": 4, "bf16": 2, "i1": 1}
 PANEL = 128
@@ -32,6 +32,10 @@ SEGMENT = 8.0
 DENSE = 70.0
 # ns per event, and per living synaptic event, of the CSR kernel.
 CSR_EVENT, CSR = 5.0, 0.45
+# Of the kernel that takes a target at a time through up to LINES rows: ns per living weight and 16 rows, per living
+# weight, per event, and per sum that is turned into its row.
+LINE, LINE_WEIGHT, LINE_EVENT, LINE_SUM = 0.18, 0.2, 0.5, 0.13
+LINES = 256
 # A segment should hold about this many events, so that taking up its sums is little beside them.
 EVENTS_PER_SEGMENT = 24
 # Rows that share a tile: their event lists and sums must not push it out of L2.
@@ -92,6 +96,7 @@ class LinearRule:
         living: share of weights that are not 0.
         exact: sums do not depend on their order, so that a product of whole matrices gives the same.
         sparse: whether CSR rows are there.
+        lines: whether the living weights of each target are there too, and every event is 1.
     """
 
     inputs: int
@@ -102,6 +107,7 @@ class LinearRule:
     exact: bool = False
     sparse: bool = False
     caches: Caches = Caches()
+    lines: bool = False
 
     @property
     def bytes(self) -> int:
@@ -140,6 +146,14 @@ class LinearRule:
         times["strict"] = products * max(each / GATHER[self.level], 1 / SUMS) + segments
         if self.sparse:
             times["csr"] = events * CSR_EVENT + products * self.living * CSR
+        if self.lines and rows > 1:
+            whole, rest = divmod(rows, LINES)
+            # Of 16 rows 16, 8 or 4 go at once.
+            lots = 16 * whole + (0 if not rest else 4 if rest <= 64 else 8 if rest <= 128 else 16)
+            passes = whole + (rest > 0)
+            living = self.living * self.inputs * self.outputs
+            times["lines"] = living * (lots * LINE + passes * LINE_WEIGHT)
+            times["lines"] += events * LINE_EVENT + rows * self.outputs * LINE_SUM
         if self.exact and rows > 1:
             times["dense"] = rows * self.lead * self.inputs * self.outputs / DENSE
         return times

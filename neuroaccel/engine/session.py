@@ -523,8 +523,8 @@ class Session:
         """Other weights from the next tick on; states and counts stay as they are.
 
         Arguments:
-            weights: synapse → its weight, or → ``{"weight": …, "bias": …}``, in the shapes that they have. On a grid
-                they must lie on it.
+            weights: synapse → its weight, or → ``{"weight": …, "bias": …}``, of a Dendrite also ``"gate"``, in the
+                shapes that they have. On a grid they must lie on it.
 
         Raises:
             GraphError: a name that is no synapse, another shape, values off the grid, or sums that the grid no longer

@@ -97,9 +97,10 @@ class Synapses(Operation):
         """Set ``work.out`` from the input's events, whose values are taken from ``value``."""
 
 
-def bias_flags(node: n.Synapse, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def bias_flags(node: n.Synapse | n.Dendrite, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Where a non-zero bias is part of the current, ``[size]``."""
     outputs = node.weight.shape[0]
     nonzero = np.zeros(outputs, np.bool_) if node.bias is None else node.bias != 0
-    spread = nonzero if isinstance(node, n.Linear) else nonzero.reshape(outputs, *(1,) * (len(shape) - 1))
+    last = isinstance(node, n.Linear) or (isinstance(node, n.Dendrite) and node.stride is None)
+    spread = nonzero if last else nonzero.reshape(outputs, *(1,) * (len(shape) - 1))
     return np.broadcast_to(spread, shape).ravel()

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroaccel.errors import GraphError
-from neuroaccel.graph import Graph, Scope, Synapse, infer
+from neuroaccel.graph import Dendrite, Graph, Scope, Synapse, infer
 from neuroaccel.graph import nodes as n
+from neuroaccel.graph.rules import exact_sums
 from neuroaccel.graph.signal import WHOLE, summed
 
 Weights = Mapping[str, ArrayLike | Mapping[str, ArrayLike]]
@@ -22,7 +23,8 @@ def replaced(graph: Graph, weights: Weights) -> Graph:
 
     Arguments:
         graph: the graph.
-        weights: synapse → weight, or → ``{"weight": …, "bias": …}``; ``scope/synapse`` is a synapse in a scope.
+        weights: synapse → weight, or → ``{"weight": …, "bias": …}``, of a Dendrite also ``"gate"``;
+            ``scope/synapse`` is a synapse in a scope.
 
     Raises:
         GraphError: a name that is no synapse, another shape, values that are not finite or off the node's grid, or so
@@ -36,12 +38,12 @@ def _replaced(graph: Graph, weights: Weights, prefix: str) -> Graph:
     inner: dict[str, dict[str, Any]] = {}
     for name, given in weights.items():
         node, (scope, _, rest) = nodes.get(name), name.partition("/")
-        if isinstance(node, Synapse):
+        if isinstance(node, (Synapse, Dendrite)):
             nodes[name] = dataclasses.replace(node, **_arrays(prefix + name, node, given))
         elif rest and isinstance(nodes.get(scope), Scope):
             inner.setdefault(scope, {})[rest] = given
         else:
-            known = ", ".join(graph.of_type(Synapse)) or "none"
+            known = ", ".join(x for x, y in graph.nodes.items() if isinstance(y, (Synapse, Dendrite))) or "none"
             raise GraphError(f"'{prefix}{name}' is no synapse of the graph; expected one of {known}")
     for scope, given in inner.items():
         node = nodes[scope]
@@ -57,25 +59,34 @@ def _replaced(graph: Graph, weights: Weights, prefix: str) -> Graph:
 
 
 def _exact(graph: Graph) -> set[str]:
-    """Nodes whose inputs are on a grid, so that no sum depends on its order."""
+    """Nodes whose inputs, and a Dendrite's own sums, are on a grid, so that no sum depends on its order."""
     signals = infer(graph)
     entering = {
         name: [summed(name, [signals[e.source] for e in graph.into(name, port)]) for port in n.ports_of(node)]
         for name, node in graph.nodes.items()
     }
-    return {name for name, ports in entering.items() if all(signal.frac is not None for signal in ports)}
+    within = {
+        name
+        for name, node in graph.nodes.items()
+        if isinstance(node, Dendrite) and not exact_sums(node, entering[name][0])
+    }
+    return {name for name, ports in entering.items() if all(signal.frac is not None for signal in ports)} - within
 
 
-def _arrays(name: str, node: Synapse, given: Any) -> dict[str, Any]:
+def _arrays(name: str, node: Synapse | Dendrite, given: Any) -> dict[str, Any]:
     """The arrays to exchange in a synapse, checked."""
     arrays = dict(given) if isinstance(given, Mapping) else {"weight": given}
-    unknown = sorted(set(arrays) - {"weight", "bias"})
+    known = {"weight": "a weight", "gate": "a gate", "bias": "a bias"}
+    if not isinstance(node, Dendrite):
+        del known["gate"]
+    unknown = sorted(set(arrays) - set(known))
     if unknown:
-        raise GraphError(f"synapse '{name}' has a weight and a bias, not {', '.join(unknown)}")
+        has = " and ".join(", ".join(known.values()).rsplit(", ", 1))
+        raise GraphError(f"synapse '{name}' has {has}, not {', '.join(unknown)}")
     return {key: _checked(name, node, key, value) for key, value in arrays.items()}
 
 
-def _checked(name: str, node: Synapse, key: str, value: Any) -> NDArray[np.float32]:
+def _checked(name: str, node: Synapse | Dendrite, key: str, value: Any) -> NDArray[np.float32]:
     there = getattr(node, key)
     array = np.asarray(value)
     if there is None or array.shape != there.shape or array.dtype.kind not in "iuf":
@@ -85,17 +96,18 @@ def _checked(name: str, node: Synapse, key: str, value: Any) -> NDArray[np.float
         exact = array.astype(np.float32)
     if not np.isfinite(exact).all():
         raise GraphError(f"the {key} of synapse '{name}' has values that are not finite in float32")
-    if node.grid is not None:
-        scaled = np.ldexp(exact.astype(np.float64), node.grid.q)
+    grid = node.gate_grid if isinstance(node, Dendrite) and key == "gate" else node.grid
+    # A Dendrite's bias is added to a product, which lies on no grid.
+    if grid is not None and not (isinstance(node, Dendrite) and key == "bias"):
+        scaled = np.ldexp(exact.astype(np.float64), grid.q)
         if (scaled != np.floor(scaled)).any() or (exact != array).any():
-            raise GraphError(f"the {key} of synapse '{name}' leaves its grid, whole multiples of 2^-{node.grid.q}")
+            raise GraphError(f"the {key} of synapse '{name}' leaves its grid, whole multiples of 2^-{grid.q}")
         widest = 2.0 ** (node.weight_bits - 1) - 1
-        if key == "weight" and _largest(exact, node) > max(widest, _largest(there, node)):
-            raise GraphError(f"the weight of synapse '{name}' does not fit into its {node.weight_bits} bits")
+        if key != "bias" and _largest(exact, grid.q) > max(widest, _largest(there, grid.q)):
+            raise GraphError(f"the {key} of synapse '{name}' does not fit into its {node.weight_bits} bits")
     return exact
 
 
-def _largest(weight: NDArray[np.float32], node: Synapse) -> float:
-    """The largest weight in steps of the node's grid."""
-    assert node.grid is not None
-    return float(np.ldexp(np.abs(weight.astype(np.float64)), node.grid.q).max(initial=0))
+def _largest(weight: NDArray[np.float32], q: int) -> float:
+    """The largest weight in steps of 2^-q."""
+    return float(np.ldexp(np.abs(weight.astype(np.float64)), q).max(initial=0))

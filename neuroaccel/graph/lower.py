@@ -19,7 +19,17 @@ from neuroaccel.graph.snap import snap as snap_weights
 from neuroaccel.network import Keep, Memory, Network, Scope, Window
 from neuroaccel.network.nodes import Constant, InputPort, OutputPort
 from neuroaccel.neurons import Neuron
-from neuroaccel.synapses import Add, Delay, Dropout, Readout, Recurrent, SumPool2d
+from neuroaccel.synapses import (
+    Add,
+    Delay,
+    Dendritic,
+    DendriticConv1d,
+    DendriticConv2d,
+    Dropout,
+    Readout,
+    Recurrent,
+    SumPool2d,
+)
 
 Shape = tuple[int, ...]
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -27,11 +37,19 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 @dataclass
 class _Draft:
-    """The graph while it is being written; ``gone`` are layers that compute nothing in a graph."""
+    """The graph while it is being written.
+
+    Arguments:
+        gone: layers that compute nothing in a graph.
+        entry: layer that became several nodes → the first of them; the last has the layer's name.
+        synapse: such a layer → the node that holds its weights.
+    """
 
     nodes: dict[str, n.Node] = field(default_factory=dict)
     edges: list[Edge] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    entry: dict[str, str] = field(default_factory=dict)
+    synapse: dict[str, str] = field(default_factory=dict)
 
 
 def lower(
@@ -90,6 +108,11 @@ def lower(
     for name in [m for m in net.order if isinstance(net[m], NORMS)]:
         _fold_norm(draft, name, net)
     _take_out(draft)
+    inside = {(name, draft.synapse[name]) for name in draft.entry}
+    draft.edges = [
+        e if (e.target, e.source) in inside else replace(e, target=draft.entry.get(e.target, e.target))
+        for e in draft.edges
+    ]
     graph = Graph(draft.nodes, tuple(draft.edges), "instant", dt, dict(metadata or {})).validate()
     if fold:
         graph = fold_pools(graph)
@@ -165,7 +188,48 @@ def _translate(draft: _Draft, name: str, layer: nn.Module, before: Shape, after:
         _translate(draft, back, layer.synapse, after, after)
         draft.edges += [Edge(name, back, recurrent=True), Edge(back, name)]
         return
+    if isinstance(layer, DendriticConv1d):
+        _line(draft, name, layer, before, after)
+        return
     draft.nodes[name] = _node(name, layer, before, after)
+
+
+def _line(draft: _Draft, name: str, layer: DendriticConv1d, before: Shape, after: Shape) -> None:
+    """A convolution of a line, as that of an image one pixel high: a Dendrite has no other."""
+    image, synapse = f"{name}.image", f"{name}.dendrite"
+    line = _dendrite(name, layer)
+    draft.nodes[image] = n.Reshape((before[0], 1, before[1]))
+    draft.nodes[synapse] = replace(
+        line,
+        weight=line.weight[:, :, None],
+        gate=line.gate[:, :, None],
+        stride=(1, _one(layer.stride)),
+        padding=(0, _one(layer.padding)),
+        dilation=(1, _one(layer.dilation)),
+        groups=layer.groups,
+    )
+    draft.nodes[name] = n.Reshape(after)
+    draft.edges += [Edge(image, synapse), Edge(synapse, name)]
+    draft.entry[name], draft.synapse[name] = image, synapse
+
+
+def _numeric_padding(name: str, layer: nn.Module) -> None:
+    if isinstance(layer, (nn.Conv1d, nn.Conv2d)) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
+        raise UnsupportedNode(name, "lower", "only numeric zero padding is supported; give padding as numbers")
+
+
+def _dendrite(name: str, layer: Dendritic) -> n.Dendrite:
+    _numeric_padding(name, layer)
+    found = n.Dendrite(np.asarray(_array(layer.weight)), np.asarray(_array(layer.gate)), _array(layer.bias))
+    if not isinstance(layer, DendriticConv2d):
+        return found
+    return replace(
+        found,
+        stride=_pair(layer.stride),
+        padding=_pair(layer.padding),
+        dilation=_pair(layer.dilation),
+        groups=layer.groups,
+    )
 
 
 def _node(name: str, layer: nn.Module, before: Shape, after: Shape) -> n.Node:
@@ -175,10 +239,11 @@ def _node(name: str, layer: nn.Module, before: Shape, after: Shape) -> n.Node:
         return n.Constant(np.asarray(_array(layer.value)))
     if isinstance(layer, Neuron):
         return _population(layer, after)
+    if isinstance(layer, Dendritic):
+        return _dendrite(name, layer)
     if isinstance(layer, nn.Linear):
         return n.Linear(np.asarray(_array(layer.weight)), _array(layer.bias))
-    if isinstance(layer, (nn.Conv1d, nn.Conv2d)) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
-        raise UnsupportedNode(name, "lower", "only numeric zero padding is supported; give padding as numbers")
+    _numeric_padding(name, layer)
     if isinstance(layer, nn.Conv1d):
         return n.Conv1d(
             np.asarray(_array(layer.weight)),
@@ -230,15 +295,19 @@ def _node(name: str, layer: nn.Module, before: Shape, after: Shape) -> n.Node:
 
 
 def _fold_norm(draft: _Draft, name: str, net: Network) -> None:
-    """BatchNorm folds into the synapse right before it: w·γ/√(var + ε), computed in float64."""
+    """BatchNorm folds into the synapse right before it: w·γ/√(var + ε), computed in float64.
+
+    Of a Dendrite W and b alone change: its i = (y·z + y) + b is y times something, plus b, and V stays.
+    """
     entering = [e for e in draft.edges if e.target == name]
     source = entering[0].source if len(entering) == 1 else ""
     while source in draft.gone and not isinstance(net[source], NORMS):
         more = [e for e in draft.edges if e.target == source]
         source = more[0].source if len(more) == 1 else ""
-    node = draft.nodes.get(source)
+    holder = draft.synapse.get(source, source)
+    node = draft.nodes.get(holder)
     readers = [e for e in draft.edges if e.source == source]
-    if not isinstance(node, n.Synapse) or len(readers) != 1 or entering[0].recurrent:
+    if not isinstance(node, n.Synapse | n.Dendrite) or len(readers) != 1 or entering[0].recurrent:
         raise UnsupportedNode(
             name, "lower", "a BatchNorm folds only into the synapse directly before it, read by nothing else; move it"
         )
@@ -251,7 +320,7 @@ def _fold_norm(draft: _Draft, name: str, net: Network) -> None:
         scale, shift = scale * gamma, shift * gamma + beta
     bias = shift + (0 if node.bias is None else node.bias.astype(np.float64) * scale)
     weight = node.weight.astype(np.float64) * scale.reshape(-1, *([1] * (node.weight.ndim - 1)))
-    draft.nodes[source] = replace(node, weight=weight.astype(np.float32), bias=bias.astype(np.float32))
+    draft.nodes[holder] = replace(node, weight=weight.astype(np.float32), bias=bias.astype(np.float32))
 
 
 def _take_out(draft: _Draft) -> None:

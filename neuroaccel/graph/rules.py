@@ -88,11 +88,28 @@ def _weights(name: str, node: n.Synapse | n.Dendrite, dims: int) -> None:
             )
 
 
+def exact_sums(node: n.Dendrite, source: Signal) -> bool:
+    """Whether W·x and V·x are exact in float32 in whatever order they are added: each lies on its grid below 2^24.
+
+    Arguments:
+        node: the dendrite.
+        source: what enters it.
+    """
+    for weight, grid in ((node.weight, node.grid), (node.gate, node.gate_grid)):
+        if grid is None or source.frac is None or source.maximum is None:
+            return False
+        rows = np.abs(weight.astype(np.float64)).reshape(len(weight), -1).sum(axis=1)
+        top = np.ldexp(rows, grid.q) * source.maximum
+        if held(int(top.max(initial=0)), grid.q + source.frac)[1] is None:
+            return False
+    return True
+
+
 def _current(node: n.Synapse | n.Dendrite, source: Signal, shape: tuple[int, ...]) -> Signal:
     """A sum is exact where all of it lies on one grid and stays below 2^24, whatever the order of its addends."""
     if isinstance(node, n.Dendrite):
-        on_grid = node.grid is not None and node.gate_grid is not None and source.frac is not None
-        return Signal(shape, "analog", None, None, source.exact and (on_grid or node.arithmetic is not None))
+        exact = exact_sums(node, source) or node.arithmetic is not None
+        return Signal(shape, "analog", None, None, source.exact and exact)
     if node.grid is None or source.frac is None or source.maximum is None:
         return Signal(shape, "analog", None, None, source.exact and node.arithmetic is not None)
     frac = node.grid.q + source.frac
@@ -161,6 +178,8 @@ def _(node: n.Conv2d, name: str, ports: dict[str, Signal]) -> Signal:
 @emits.register
 def _(node: n.Dendrite, name: str, ports: dict[str, Signal]) -> Signal:
     _finite(name, "gate", node.gate)
+    if node.gate_grid is not None:
+        _on_grid(name, "gate", node.gate, node.gate_grid.q)
     if node.gate.shape != node.weight.shape:
         raise GraphError(f"Dendrite '{name}': weight {node.weight.shape} and gate {node.gate.shape} differ in shape")
     if node.stride is not None:

@@ -4,6 +4,7 @@ Neurons and synapses load the room when they run their first sequence.
 """
 
 from neuroaccel.kernels.conv import EventConv2d
+from neuroaccel.kernels.dendrite import Dendrite
 from neuroaccel.kernels.norm import BatchNorm
 from neuroaccel.kernels.numba_backend import NumbaBackend
 from neuroaccel.kernels.pool import Pool2d
@@ -11,6 +12,7 @@ from neuroaccel.kernels.sparse_linear import EventLinear
 from neuroaccel.kernels.which import Choice, which
 from neuroaccel.neurons.backend import register
 from neuroaccel.synapses import AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Linear, SumPool2d
+from neuroaccel.synapses.integrate import register_integration
 from neuroaccel.synapses.layer_backend import register_layer
 
 register(NumbaBackend())
@@ -20,5 +22,6 @@ register_layer(BatchNorm1d, BatchNorm())
 register_layer(BatchNorm2d, BatchNorm())
 register_layer(AvgPool2d, Pool2d())
 register_layer(SumPool2d, Pool2d())
+register_integration(Dendrite())
 
 __all__ = ["Choice", "EventLinear", "NumbaBackend", "which"]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from neuroaccel.kernels.block import Block
 from neuroaccel.neurons import Neuron
 from neuroaccel.neurons.backend import REFERENCE, choose
-from neuroaccel.synapses import OverTime
+from neuroaccel.synapses import Dendritic, OverTime
 from neuroaccel.synapses.layer_backend import choose_layer
 
 KINDS = (Neuron, OverTime)
@@ -53,11 +53,13 @@ def _listening(
 
     def stateless(layer: OverTime, x: Tensor) -> Choice:
         layer.training = modes[layer]  # it runs in evaluation, and is asked what it would do in its own mode
-        backend, reason = choose_layer(layer, x)
+        # Whoever runs a dendritic layer runs its two weights as one plain layer.
+        part, like = (layer.stacked(), layer.kind) if isinstance(layer, Dendritic) else (layer, None)
+        backend, reason = choose_layer(part, x, like)
         layer.training = False
-        return (
-            Choice(REFERENCE, reason) if backend is None else Choice(backend.name, reason or backend.reason(layer, x))
-        )
+        if backend is None:
+            return Choice(REFERENCE, reason)
+        return Choice(backend.name, reason or backend.reason(part, x))
 
     def listener(name: str) -> Any:
         def hear(layer: Neuron | OverTime, args: tuple[Any, ...]) -> None:

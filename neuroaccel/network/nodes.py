@@ -23,6 +23,8 @@ from neuroaccel.synapses import (
     Conv1d,
     Conv2d,
     Delay,
+    DendriticConv2d,
+    DendriticLinear,
     Flatten,
     Linear,
     MaxPool2d,
@@ -121,7 +123,7 @@ def module_of(graph: Graph, name: str) -> nn.Module:
     """
     node = graph.nodes[name]
     module = _module(node, name)
-    if graph.timing == "pipelined" and isinstance(node, n.Synapse):
+    if graph.timing == "pipelined" and isinstance(node, n.Synapse | n.Dendrite):
         assert isinstance(module, OverTime)
         return Held(module)
     return module
@@ -175,6 +177,37 @@ def _(node: n.Conv1d | n.Conv2d, name: str) -> nn.Module:
     kind: type[Conv1d | Conv2d] = Conv1d if isinstance(node, n.Conv1d) else Conv2d
     layer = kind(per_group * node.groups, out, tuple(kernel), bias=node.bias is not None, **options)
     return _filled(node, name, layer)
+
+
+@_module.register
+def _(node: n.Dendrite, name: str) -> nn.Module:
+    if node.arithmetic is not None:
+        raise UnsupportedNode(name, "torch", "integer arithmetic runs in the engine: engine.run(arithmetic='integer')")
+    out, inputs, *kernel = node.weight.shape
+    biased = node.bias is not None
+    layer: DendriticLinear | DendriticConv2d
+    if node.stride is None:
+        # A node's bias lies on no grid: where it enters the sum shows.
+        layer = DendriticLinear(inputs, out, biased, plain_at_zero=False)
+    else:
+        layer = DendriticConv2d(
+            inputs * node.groups,
+            out,
+            tuple(kernel),
+            stride=node.stride,
+            padding=node.padding,
+            dilation=node.dilation,
+            groups=node.groups,
+            bias=biased,
+            plain_at_zero=False,
+        )
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(np.array(node.weight)))
+        layer.gate.copy_(torch.from_numpy(np.array(node.gate)))
+        if node.bias is not None:
+            assert layer.bias is not None
+            layer.bias.copy_(torch.from_numpy(np.array(node.bias)))
+    return layer
 
 
 @_module.register

@@ -1,5 +1,6 @@
 """What turns spikes into currents, and what stands between: layers on ``[T, N, ...]``, pools, delay, readout."""
 
+from neuroaccel.synapses.dendritic import Dendritic, DendriticConv1d, DendriticConv2d, DendriticLinear
 from neuroaccel.synapses.over_state import Add, Delay, Dropout, Readout, Recurrent
 from neuroaccel.synapses.over_time import (
     AvgPool2d,
@@ -23,6 +24,10 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Delay",
+    "Dendritic",
+    "DendriticConv1d",
+    "DendriticConv2d",
+    "DendriticLinear",
     "Dropout",
     "Flatten",
     "Linear",

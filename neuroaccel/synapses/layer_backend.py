@@ -41,14 +41,17 @@ def register_layer(kind: type[nn.Module], backend: LayerBackend) -> None:
     _LAYERS.setdefault(kind, []).append(backend)
 
 
-def choose_layer(layer: nn.Module, x: Tensor) -> tuple[LayerBackend | None, str]:
+def choose_layer(layer: Any, x: Tensor, like: type[nn.Module] | None = None) -> tuple[LayerBackend | None, str]:
     """Who runs a layer on ``x`` (``[T, N, ...]``), ``None`` being torch, and why, where that is not torch.
+
+    Arguments:
+        layer: the layer, or what has the attributes of one of the kind ``like``.
 
     Raises:
         InputError: the forced implementation does not exist.
     """
     load()
-    backends = [b for kind in type(layer).__mro__ for b in _LAYERS.get(kind, ())]
+    backends = [b for kind in (like or type(layer)).__mro__ for b in _LAYERS.get(kind, ())]
     force = forced() if backends else ""
     if force == REFERENCE:
         return None, f"{VARIABLE}={force}"

@@ -40,6 +40,18 @@ def _linear(shape: Shape, o: dict[str, Any], recipe: Recipe) -> nn.Module:
     return synapses.Linear(shape[-1], o.pop("features"), **o)
 
 
+def _dendritic_conv2d(shape: Shape, o: dict[str, Any], recipe: Recipe) -> nn.Module:
+    return synapses.DendriticConv2d(shape[0], o.pop("channels"), o.pop("kernel"), **o)
+
+
+def _dendritic_conv1d(shape: Shape, o: dict[str, Any], recipe: Recipe) -> nn.Module:
+    return synapses.DendriticConv1d(shape[0], o.pop("channels"), o.pop("kernel"), **o)
+
+
+def _dendritic_linear(shape: Shape, o: dict[str, Any], recipe: Recipe) -> nn.Module:
+    return synapses.DendriticLinear(shape[-1], o.pop("features"), **o)
+
+
 def _recurrent(shape: Shape, o: dict[str, Any], recipe: Recipe) -> nn.Module:
     layer = _neuron(NEURONS[o.pop("neuron", "lif")])(shape, o, recipe)
     assert isinstance(layer, neurons.Neuron)
@@ -64,6 +76,9 @@ BUILDERS: dict[str, Callable[[Shape, dict[str, Any], Recipe], nn.Module]] = {
     "linear": _linear,
     "conv1d": _conv1d,
     "conv2d": _conv2d,
+    "dendritic_linear": _dendritic_linear,
+    "dendritic_conv1d": _dendritic_conv1d,
+    "dendritic_conv2d": _dendritic_conv2d,
     "recurrent": _recurrent,
     "sumpool2d": _pool(synapses.SumPool2d),
     "avgpool2d": _pool(synapses.AvgPool2d),

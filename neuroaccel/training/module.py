@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from neuroaccel.network import Network
+from neuroaccel.synapses.pruning import parameter_groups
 from neuroaccel.training.recipe import Recipe
 
 
@@ -51,10 +52,9 @@ class Classifier(lightning.LightningModule):
         self.log("validation_accuracy", accuracy, prog_bar=True, batch_size=size)
 
     def configure_optimizers(self) -> Any:
-        """AdamW and the one-cycle schedule, stepped per batch."""
+        """AdamW and the one-cycle schedule, stepped per batch; parameters behind soft thresholds do not decay."""
         options = self.recipe.train
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
-        )
+        groups = parameter_groups(self.network, options.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=options.learning_rate)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.learning_rate, total_steps=self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

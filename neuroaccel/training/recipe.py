@@ -95,6 +95,28 @@ class TrainOptions(_Strict):
     logit_scale: float = Field(default=0.5, gt=0)
 
 
+class PruningOptions(_Strict):
+    """Synapses are pruned while they are trained; see :func:`neuroaccel.synapses.pruning.prune`.
+
+    ``target`` is the share of weights that live at the end. ``schedule`` is sine unless the method is magnitude, whose
+    own is cubic.
+    """
+
+    method: Literal["nsp", "stds", "magnitude", "rigl"] = "nsp"
+    target: float = Field(default=0.1, gt=0, le=1)
+    gain: Literal["fixed", "learned", "one"] = "fixed"
+    gradient: Literal["stmod", "st"] = "stmod"
+    schedule: Literal["sine", "linear", "cubic"] | None = None
+    freeze: float = Field(default=0.1, ge=0, lt=1)
+    cut: float = Field(default=0.1, ge=0)
+    spread: Literal["erk", "uniform", "global"] = "erk"
+    structured: bool = False
+    gate: bool = True
+    share_gate: bool = True
+    skip: list[str] = []
+    every: int | None = Field(default=None, ge=1)
+
+
 class LowerOptions(_Strict):
     """How the trained network becomes a graph."""
 
@@ -113,6 +135,7 @@ class Recipe(_Strict):
     layers: list[dict[str, Any]] = Field(min_length=1)
     surrogate: SurrogateOptions = SurrogateOptions()
     train: TrainOptions = TrainOptions()
+    pruning: PruningOptions | None = None
     lower: LowerOptions = LowerOptions()
 
 

@@ -7,8 +7,9 @@ import pickle
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from neuroaccel.graph.lower import lower
 from neuroaccel.training.build import build
 from neuroaccel.training.evaluate import checked_device, data_module, evaluate
 from neuroaccel.training.module import Classifier
+from neuroaccel.training.pruning import Draws, Pruning, pruner_of
 from neuroaccel.training.recipe import Recipe, to_toml
 from neuroaccel.training.runs import CHECKPOINT, MODEL, RECIPE, Run
 
@@ -127,10 +129,12 @@ def train(
     _check_counts(recipe, data)
     network = build(recipe, train_set.sample_shape)
     batches = -(-len(train_set) // recipe.data.batch_size)
+    pruner = None if recipe.pruning is None else pruner_of(recipe.pruning, network, recipe.seed)
     module = Classifier(network, recipe, recipe.train.epochs * batches)
     _start(recipe, run, overwrite)  # only now: a recipe that cannot be built leaves an older run as it is
     checkpoint = run.folder / CHECKPOINT
     started = time.perf_counter()
+    pruning = [] if pruner is None else [Pruning(pruner)]
     with _quiet():
         keep = ModelCheckpoint(
             dirpath=run.folder, filename=Path(CHECKPOINT).stem, save_top_k=1, enable_version_counter=False
@@ -139,7 +143,7 @@ def train(
             max_epochs=recipe.train.epochs,
             accelerator="gpu" if device == "cuda" else "cpu",
             devices=1,
-            callbacks=[_Record(run), keep, *([_bar()] if progress else [])],
+            callbacks=[*pruning, Draws(), _Record(run), keep, *([_bar()] if progress else [])],
             enable_progress_bar=progress,
             enable_model_summary=False,
             logger=False,
@@ -149,7 +153,11 @@ def train(
         )
         trainer.fit(module, data, ckpt_path=_resume_from(checkpoint), weights_only=True)
     seconds = time.perf_counter() - started
-    _finish(run, recipe, network.cpu().eval(), data, seconds)
+    living: dict[str, Any] = {}
+    if pruner is not None:
+        living = {"connectivity": pruner.connectivity(), "living": [asdict(row) for row in pruner.living()]}
+        pruner.fold()
+    _finish(run, recipe, network.cpu().eval(), data, seconds, living)
     return run
 
 
@@ -182,7 +190,9 @@ def _check_counts(recipe: Recipe, data: EventDataModule) -> None:
             )
 
 
-def _finish(run: Run, recipe: Recipe, network: Any, data: EventDataModule, seconds: float) -> None:
+def _finish(
+    run: Run, recipe: Recipe, network: Any, data: EventDataModule, seconds: float, living: Mapping[str, Any]
+) -> None:
     x, _ = data.dataset("test").batch([0])
     trained = evaluate(network, recipe)
     graph = lower(
@@ -202,6 +212,7 @@ def _finish(run: Run, recipe: Recipe, network: Any, data: EventDataModule, secon
     run.write_json(
         "summary.json",
         {
+            **living,
             "accuracy_float": trained.accuracy,
             "accuracy_snapped": snapped.accuracy,
             "accuracy_linear_on_summed_frame": linear.test_accuracy,

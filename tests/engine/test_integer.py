@@ -38,7 +38,7 @@ def test_random_formats_equal_the_reference(examples: Examples) -> None:
     spikes = 0
     for seed in range(examples(25, 250)):
         rng = np.random.default_rng(seed)
-        graph = integers.with_integers(random_graph(rng, "tiny", neurons=integers.NEURONS), rng)
+        graph = integers.with_integers(random_graph(rng, "tiny", neurons=integers.NEURONS, dendrites=False), rng)
         x = random_input(graph, rng, 6, 2)
         result = engine.run(graph, x, record=True, arithmetic="integer")
         same(result, reference(graph, x, "integer"), graph)
@@ -242,6 +242,6 @@ def test_what_integers_cannot_hold_is_refused_with_what_to_do() -> None:
 
 def test_floating_point_does_not_look_at_the_integer_formats() -> None:
     rng = np.random.default_rng(1)
-    graph: Graph = integers.with_integers(random_graph(rng, "tiny", neurons=integers.NEURONS), rng)
+    graph: Graph = integers.with_integers(random_graph(rng, "tiny", neurons=integers.NEURONS, dendrites=False), rng)
     x = random_input(graph, rng, 5, 2)
     same(engine.run(graph, x, record=True), reference(graph, x))

@@ -67,7 +67,8 @@ def schedules(op: Linear) -> list[Schedule]:
         Schedule("blocked", tile, 128, streamed=True),
         Schedule("blocked", 1, 2),
     ]
-    return found + [Schedule("csr", op.inputs)] * (op.sparse is not None)
+    found += [Schedule("csr", op.inputs)] * (op.sparse is not None)
+    return found + [Schedule("lines", op.inputs)] * (op.lines is not None)
 
 
 def assert_all_equal(op: Linear, port: Buffer, expected: Floats, *more: Schedule) -> None:
@@ -159,6 +160,34 @@ def test_csr_with_empty_rows() -> None:
     assert_all_equal(op, port_of(value), plain(value, weight, None))
     silent = operation(np.zeros((5, 6), np.float32), kind="binary")
     assert_all_equal(silent, port_of(value[:, :6].copy()), np.zeros((4, 5), np.float32))
+
+
+@pytest.mark.parametrize("rows", [1, 16, 33, 64, 100, 129, 256, 300])
+@pytest.mark.parametrize("out", [1, 16, 64, 70, 128])
+def test_targets_one_by_one_in_many_rows(rows: int, out: int) -> None:
+    """Rows that fill no group of 16, no run of 256; targets that fill no tile."""
+    rng = np.random.default_rng(rows)
+    weight = (rng.standard_normal((out, 90)) * (rng.random((out, 90)) < 0.15)).astype(np.float32)
+    bias = rng.standard_normal(out).astype(np.float32) if rows % 2 else None
+    value = (rng.random((rows, 90)) < 0.3).astype(np.float32)
+    op = operation(weight, bias, kind="binary")
+    expected, port = slow(value, weight, bias), port_of(value, rng)
+    frame = np.full((rows + 2, out), 7, np.float32)
+    op.currents(port.value, port.index, port.found, frame[1:-1], Schedule("lines", 90))
+    np.testing.assert_array_equal(frame[1:-1].view(np.int32), expected.view(np.int32))
+    assert (frame[[0, -1]] == 7).all()
+
+
+def test_targets_one_by_one_are_for_pruned_weights_and_events_of_1() -> None:
+    few = np.eye(8, dtype=np.float32)
+    assert operation(few, kind="binary").lines is not None
+    for op in (operation(few, kind="count"), operation(few, lead=2, kind="binary"), operation(few + 1, kind="binary")):
+        assert op.lines is None
+        port = port_of(np.ones((1, op.input_size), np.float32))
+        with pytest.raises(ValueError, match="'layer': no living weights by target"):
+            op.currents(
+                port.value, port.index, port.found, np.zeros((1, op.input_size), np.float32), Schedule("lines", 8)
+            )
 
 
 def test_csr_rows_are_asked_for_where_there_are_none() -> None:

@@ -13,7 +13,6 @@ from neuroaccel.engine.compiler import REASONS
 from neuroaccel.errors import GraphError, UnsupportedNode
 from neuroaccel.graph import (
     Attention,
-    Dendrite,
     Edge,
     Graph,
     Input,
@@ -31,7 +30,6 @@ from tests.random_graphs import random_graph
 
 EYE = np.eye(4, dtype=np.float32)
 ALONE: dict[str, Node] = {
-    "Dendrite": Dendrite(EYE, EYE),
     "LayerNorm": LayerNorm(np.ones(4, np.float32), np.zeros(4, np.float32)),
     "Softmax": Softmax(),
 }
@@ -91,7 +89,7 @@ def test_what_runs_has_no_refusals() -> None:
 
 
 def test_all_refusals_are_given_at_once() -> None:
-    nodes: dict[str, Node] = {"x": Input((4,)), "d": Dendrite(EYE, EYE), "s": Softmax(), "y": Output()}
+    nodes: dict[str, Node] = {"x": Input((4,)), "d": ALONE["LayerNorm"], "s": Softmax(), "y": Output()}
     assert set(engine.refusals(chain(nodes))) == {"d", "s"}
     outer = chain({"x": Input((4,)), "scope": Scope(chain(nodes), 2, port_names=("x",)), "y": Output()})
     outer = dataclasses.replace(outer, edges=(Edge("x", "scope", "x"), Edge("scope", "y")))

@@ -20,6 +20,7 @@ from neuroaccel.graph import (
     Conv1d,
     Conv2d,
     Delay,
+    Dendrite,
     Edge,
     Flatten,
     Graph,
@@ -67,6 +68,9 @@ def off_the_grid(graph: Graph, rng: np.random.Generator) -> Graph:
     """The same graph with weights of which no sum is exact."""
 
     def moved(node: Node) -> Node:
+        if isinstance(node, Dendrite):
+            w, v = ((a * rng.uniform(0.5, 1.5, a.shape)).astype(np.float32) for a in (node.weight, node.gate))
+            return replace(node, weight=w, gate=v, grid=None, gate_grid=None)
         if not isinstance(node, (Linear, Conv1d, Conv2d)):
             return node
         weight = (node.weight * rng.uniform(0.5, 1.5, node.weight.shape)).astype(np.float32)

@@ -12,7 +12,20 @@ from numpy.typing import NDArray
 from neuroaccel import engine
 from neuroaccel.engine.weights import replaced
 from neuroaccel.errors import GraphError, UnsupportedNode
-from neuroaccel.graph import Conv2d, Flatten, Graph, Input, Linear, Node, Output, Scope, Synapse, WeightGrid, chain
+from neuroaccel.graph import (
+    Conv2d,
+    Dendrite,
+    Flatten,
+    Graph,
+    Input,
+    Linear,
+    Node,
+    Output,
+    Scope,
+    Synapse,
+    WeightGrid,
+    chain,
+)
 from neuroaccel.program import LIF, CubaLIF
 from tests.graphs.parts import neuron, weights
 from tests.random_graphs import random_graph, random_input
@@ -87,11 +100,12 @@ def test_any_graph_takes_other_weights(seed: int) -> None:
     rng = np.random.default_rng(seed)
     graph = random_graph(rng)
     x = random_input(graph, rng, 10, 2)
-    new = {
-        name: rng.permuted(node.weight, axis=1)
-        for name in graph.of_type(Synapse)
-        if isinstance(node := graph.nodes[name], Synapse)
-    }
+    new: dict[str, Any] = {}
+    for name, node in graph.nodes.items():
+        if isinstance(node, Synapse):
+            new[name] = rng.permuted(node.weight, axis=1)
+        if isinstance(node, Dendrite):
+            new[name] = {key: rng.permuted(getattr(node, key), axis=1) for key in ("weight", "gate")}
     session, other = engine.open(graph, 2), engine.open(replaced(graph, new), 2)
     for values in x[:5]:
         session.step(values)

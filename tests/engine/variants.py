@@ -102,7 +102,9 @@ def variants(graph: Graph, x: Any, turn: int | None = None) -> dict[str, Seen]:
         turn: with an even one kernels that pruned and dense inputs are for are not forced, with an odd one convolutions
             run as the engine chooses; None: everything.
     """
-    kinds = ("strict", "blocked") if turn is not None and turn % 2 == 0 else ("strict", "blocked", "csr", "dense")
+    kinds = (
+        ("strict", "blocked") if turn is not None and turn % 2 == 0 else ("strict", "blocked", "csr", "lines", "dense")
+    )
     fused = () if turn is not None and turn % 2 == 1 else (True, False)
     batch = max(len(v[0]) for v in by_name(graph, x).values())
     found = {"default": play(graph, x), "tick by tick": play(graph, x, 1), "blocks of 3": play(graph, x, 3)}

@@ -16,6 +16,7 @@ from neuroaccel.graph import (
     Conv1d,
     Conv2d,
     Delay,
+    Dendrite,
     Edge,
     Flatten,
     Graph,
@@ -230,6 +231,51 @@ def test_a_leak_waits_for_its_layer(agree: Callable[..., Trace]) -> None:
     agree(graph, spikes((4,)))
 
 
+def dendrites(timing: Any = "instant") -> Graph:
+    """A conv and a dense dendrite with biases, one of them in a loop, behind a sum of two currents."""
+    how: dict[str, Any] = {"stride": (1, 2), "padding": (1, 0), "dilation": (1, 1), "groups": 2}
+    nodes: dict[str, Any] = {
+        "x": Input((2, 7, 6), "count", 3),
+        "conv": Dendrite(weights(1, 4, 1, 3, 2), weights(2, 4, 1, 3, 2), weights(3, 4), **how),
+        "n1": neuron(LIF(0.75, 0.75), 4, 7, 3),
+        "flat": Flatten(),
+        "dense": Dendrite(weights(4, 5, 84), weights(5, 5, 84, low=-40, high=20), weights(6, 5)),
+        "plain": Linear(weights(7, 5, 84), weights(8, 5)),
+        "n2": neuron(CubaLIF(0.5, 0.875, 0.5), 5),
+        "wait": Delay(np.int32(2)),
+        "back": Dendrite(weights(9, 5, 5), weights(10, 5, 5)),
+        "y": Output(),
+        "count": Readout("spike_count"),
+        "z": Output(),
+    }
+    edges = "x conv, conv n1, n1 flat, flat dense, flat plain, dense n2, plain n2, n2 wait, wait back, back n2, n2 y"
+    pairs = [Edge(*e.split()) for e in edges.split(", ")]
+    return Graph(nodes, (*pairs, Edge("n2", "count"), Edge("count", "z")), timing).validate()
+
+
+@pytest.mark.parametrize("timing", ["instant", "pipelined"])
+def test_dendrites_are_processes_of_their_own(timing: str) -> None:
+    graph = dendrites(timing)
+    found = types(graph)
+    assert [found[k] for k in ("conv", "conv_w", "conv_v")] == ["dendrite", "conv", "conv"]
+    assert [found[k] for k in ("dense", "dense_w", "dense_v")] == ["dendrite", "dense", "dense"]
+    x = (spikes((2, 7, 6), 0.25) * np.random.default_rng(1).integers(1, 4, (12, 3, 2, 7, 6))).astype(np.float32)
+    trace = agree_float(graph, x)
+    assert all(0 < trace.spikes[name].mean() < 1 for name in ("n1", "n2"))
+    without = {k: v for k, v in graph.nodes.items()}
+    without["dense"] = Linear(weights(4, 5, 84), weights(6, 5))
+    plain = engine.run(Graph(without, graph.edges, graph.timing), x, record=True, arithmetic="float64").trace
+    assert (plain.currents["n2"] != trace.currents["n2"]).any()
+
+
+def test_a_dendrite_in_whole_numbers_is_refused() -> None:
+    graph = chain({"x": Input((4,)), "d": Dendrite(weights(1, 3, 4), weights(2, 3, 4)), "n": neuron(LIF(), 3)})
+    graph = chain({**graph.nodes, "y": Output()})
+    with pytest.raises(UnsupportedNode, match=r"'d'.*no product of two currents") as caught:
+        network_of(graph, fixed=True)
+    assert caught.value.node == "d"
+
+
 def test_samples_do_not_see_each_other() -> None:
     """Currents under way, membranes and delay lines of one sample are gone when the next begins."""
     graph = loop_and_skip()
@@ -303,7 +349,9 @@ def test_random_networks_in_integers(examples: Callable[[int, int], int]) -> Non
     agreed = 0
     for seed in range(500, 500 + examples(20, 300)):
         rng = np.random.default_rng(seed)
-        graph = random_graph(rng, "small", pools=("sum",), neurons=("IF", "LIF", "CubaLIF"), leak=seed % 4 == 0)
+        graph = random_graph(
+            rng, "small", pools=("sum",), neurons=("IF", "LIF", "CubaLIF"), leak=seed % 4 == 0, dendrites=False
+        )
         x = random_input(graph, rng, T=8, N=2)
         try:
             network_of(graph, fixed=True)

@@ -56,6 +56,7 @@ def random_decay_graph(seed: int, ties: tuple[str, ...]) -> Graph:
         ties=ties,
         pools=("sum", "avg"),
         domains=("image", "sequence", "vector"),
+        dendrites=False,
         inputs=("binary",),
         timings=("instant",),
     )

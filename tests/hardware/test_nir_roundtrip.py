@@ -169,6 +169,7 @@ def test_random_graphs(seed: int) -> None:
         reset_delays=(0,),
         pools=("sum", "avg"),
         domains=("image", "sequence", "vector"),
+        dendrites=False,
         timings=("instant",),
     )
     graph = dataclasses.replace(graph, dt=1e-3)

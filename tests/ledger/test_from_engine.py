@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from neuroaccel import engine
 from neuroaccel.engine import EventStream
 from neuroaccel.errors import InputError
-from neuroaccel.graph import Edge, Graph, Input, Keep, Linear, Node, Output, Readout
+from neuroaccel.graph import Dendrite, Edge, Flatten, Graph, Input, Keep, Linear, Node, Output, Readout, Select, chain
+from neuroaccel.graph.nodes import EdgeKind
 from neuroaccel.ledger import book_of, count, count_with_engine, format_table
 from neuroaccel.ledger.energy_report import energy
 from neuroaccel.program import LIF
 from tests.conftest import examples
-from tests.graphs.parts import neuron
+from tests.graphs.parts import neuron, weights
 from tests.ledger.parts import two_neurons
 from tests.ledger.test_torch_hooks import network, spikes
 from tests.random_graphs import random_graph, random_input
@@ -67,6 +68,35 @@ def test_dropped_ticks_take_their_products_with_them() -> None:
     assert book.columns["n"]["updates_driven"].tolist() == [2, 0]
     assert book.columns["keep"]["event_bytes"].tolist() == [2 * 2 * 4, 0]
     assert book.differences(count(graph, {"x": x, "m": mask}, executor="torch")) == []
+
+
+@pytest.mark.parametrize("edge", ["binary", "count"])
+def test_dendrites(edge: EdgeKind) -> None:
+    """One product y·z per neuron and tick that a living event reaches through W and through V, whatever was pruned."""
+    w, v = weights(1, 6, 9, living=0.3), weights(2, 6, 9, living=0.3)
+    w[[0, 3]], v[[3, 4]] = 0, 0
+    conv = weights(3, 4, 1, 3, 3, living=0.5), weights(4, 4, 1, 3, 3, living=0.5)
+    nodes: dict[str, Node] = {
+        "x": Input((2, 3, 3), edge, 1 if edge == "binary" else 3),
+        "conv": Dendrite(*conv, weights(5, 4), stride=(1, 1), padding=(1, 1), groups=2),
+        "n1": neuron(LIF(0.5, 0.5), 4, 3, 3),
+        "some": Select((1,), 0),
+        "flat": Flatten(),
+        "dense": Dendrite(w, v),
+        "n2": neuron(LIF(0.5, 0.5), 6),
+        "y": Output(),
+    }
+    graph = chain(nodes)
+    x = (np.random.default_rng(0).random((8, 2, 2, 3, 3)) < 0.3).astype(np.float32) * (1 if edge == "binary" else 2)
+    for timing in ("instant", "pipelined"):
+        timed = Graph(graph.nodes, graph.edges, timing)  # type: ignore[arg-type]
+        book = count(timed, x)
+        assert book.differences(count(timed, x, executor="torch")) == []
+        assert (book.columns["dense"]["macs"] > 0).all()
+        assert (book.columns["conv"]["synaptic_events"] > 0).all() == (edge == "binary")
+        for name in ("conv", "dense"):
+            fates = sum(book.columns[name][fate] for fate in ("executed", "zero_input", "pruned"))
+            assert (fates == book.columns[name]["nominal"]).all()
 
 
 @settings(max_examples=examples(15, 100))

@@ -27,7 +27,6 @@ CONCRETE = sorted(
 )
 LATER = {  # no executor runs these yet: the graph of the method that needs each stands for it
     "Attention": "decision_block",
-    "Dendrite": "nonlinear_dendrite",
     "LayerNorm": "decision_block_softmax",
     "Softmax": "decision_block_softmax",
 }
@@ -87,6 +86,13 @@ CASES: dict[str, Graph] = {
         dt=0.001,
     ),
     "Conv2d": image(c=conv2d(3, 2), n=population(LIF(), 3, 6, 6)),
+    "Dendrite": image(
+        c=n.Dendrite(weights(3, 2, 3, 3), weights(3, 2, 3, 3, seed=1), None, GRID, GRID, (1, 1), padding=(1, 1)),
+        m=population(LIF(), 3, 6, 6),
+        f=n.Flatten(),
+        d=n.Dendrite(weights(4, 108), weights(4, 108, seed=1), weights(4, seed=2), GRID, GRID),
+        n=population(LIF(), 4),
+    ),
     "SumPool2d": image(p=n.SumPool2d((2, 2), (2, 2)), c=conv2d(3, 2), n=population(LIF(), 3, 3, 3)),
     "AvgPool2d": image(p=n.AvgPool2d((2, 2), (2, 2)), c=conv2d(3, 2), n=population(LIF(), 3, 3, 3)),
     "MaxPool2d": image(p=n.MaxPool2d((2, 2), (2, 2)), c=conv2d(3, 2), n=population(LIF(), 3, 3, 3)),

@@ -123,6 +123,30 @@ class ConvFixed(_FreshConv, PyConvModelFixed):
     pass
 
 
+class Dendrite(AbstractProcess):
+    """What W and V make of one input, in the same step: i = (y * z + y) + b, each operation rounded."""
+
+    def __init__(self, *, size, bias, window):
+        super().__init__(bias=bias, window=window)
+        self.y_in = InPort(shape=(size,))
+        self.z_in = InPort(shape=(size,))
+        self.a_out = OutPort(shape=(size,))
+
+
+@implements(proc=Dendrite, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class DendriteFloat(Windowed, PyLoihiProcessModel):
+    y_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
+    z_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
+    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
+
+    def run_spk(self):
+        y, z = self.y_in.recv(), self.z_in.recv()
+        current = y * z + y
+        self.a_out.send(current if self.tick < 0 else current + self.proc_params["bias"])
+
+
 class WindowedLIF(LIF):
     def __init__(self, *, window, **kwargs):
         super().__init__(**kwargs)

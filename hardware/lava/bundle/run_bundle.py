@@ -115,6 +115,9 @@ def build(network, arrays, inputs, period, window):
         elif kind == "delay":
             made[name] = p.DelayLine(size=entry["size"], ticks=np.asarray(own["ticks"], dtype=int), window=place)
             emits[name], takes[name] = made[name].s_out, made[name].s_in
+        elif kind == "dendrite":
+            made[name] = p.Dendrite(size=entry["size"], bias=number(own["bias"]), window=place)
+            emits[name], takes[name] = made[name].a_out, (made[name].y_in, made[name].z_in)
         elif kind == "relay":
             made[name] = p.Relay(size=entry["size_in"], index=own["index"], divide=entry["divide"], window=place)
             emits[name], takes[name] = made[name].s_out, made[name].s_in
@@ -124,8 +127,10 @@ def build(network, arrays, inputs, period, window):
         else:
             raise SystemExit(f"process '{name}' has the unknown type '{kind}'")
     for entry in network["processes"]:
-        for source in entry["sources"]:
-            if entry["type"] == "conv":
+        for place, source in enumerate(entry["sources"]):
+            if entry["type"] == "dendrite":  # W's current, then V's
+                emits[source].connect(takes[entry["name"]][place])
+            elif entry["type"] == "conv":
                 grid = emits[source].reshape(tuple(entry["shape_in"])).transpose((2, 1, 0))
                 grid.connect(made[entry["name"]].s_in)
             else:

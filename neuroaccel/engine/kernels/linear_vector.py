@@ -229,3 +229,79 @@ def spread(typing_context, word, address):
         return context.get_dummy_value()
 
     return types.void(types.uint64, types.int64), generate
+
+
+def line_adder(groups):
+    """``add(columns, weights, first, last, masks, stride, out)``: one target in 16 * groups rows at once.
+
+    Each living weight first to last of the target is added to the rows whose bit is set in its input's mask, of which
+    each 16 rows have a uint16; the masks of an input begin ``stride`` bytes behind those of the one before. The sums
+    begin at 0 and go to the floats at ``out``.
+    """
+
+    @intrinsic
+    def add(typing_context, columns, weights, first, last, masks, stride, out):
+        def generate(context, builder, signature, arguments):
+            columns, weights, first, last, masks, stride, out = arguments
+            kind, bits = ir.VectorType(FLOAT, LANES), ir.VectorType(ir.IntType(1), LANES)
+            sources, values = _pointer(builder, columns, INT), _pointer(builder, weights, FLOAT)
+            entry = builder.block
+            head, body, end = (builder.append_basic_block(name) for name in ("head", "body", "end"))
+            builder.branch(head)
+            builder.position_at_end(head)
+            k = builder.phi(LONG)
+            k.add_incoming(first, entry)
+            sums = [builder.phi(kind) for _ in range(groups)]
+            for total in sums:
+                total.add_incoming(ir.Constant(kind, [0.0] * LANES), entry)
+            builder.cbranch(builder.icmp_signed("<", k, last), body, end)
+            builder.position_at_end(body)
+            source = builder.zext(builder.load(builder.gep(sources, [k])), LONG)
+            line = _pointer(builder, builder.add(masks, builder.mul(source, stride)), SHORT)
+            weight = _splat(builder, builder.load(builder.gep(values, [k])), LANES)
+            for group, total in enumerate(sums):
+                mask = builder.bitcast(builder.load(builder.gep(line, [LONG(group)])), bits)
+                # Where the bit is not set nothing is added, not even 0.
+                new = builder.select(mask, builder.fadd(total, weight), total)
+                total.add_incoming(new, builder.block)
+            k.add_incoming(builder.add(k, LONG(1)), builder.block)
+            builder.branch(head)
+            builder.position_at_end(end)
+            target = _pointer(builder, out, kind)
+            for group, total in enumerate(sums):
+                builder.store(total, builder.gep(target, [LONG(group)]), align=4)
+            return context.get_dummy_value()
+
+        long = types.int64
+        return types.void(long, long, long, long, long, long, long), generate
+
+    return add
+
+
+@intrinsic
+def turn_16(typing_context, source, source_stride, target, target_stride):
+    """Transpose 16 x 16 floats; lines begin a stride of bytes behind each other."""
+
+    def generate(context, builder, signature, arguments):
+        source, source_stride, target, target_stride = arguments
+        kind = ir.VectorType(FLOAT, LANES)
+
+        def at(base, stride, line):
+            return _pointer(builder, builder.add(base, builder.mul(stride, LONG(line))), kind)
+
+        lines = [builder.load(at(source, source_stride, line), align=4) for line in range(LANES)]
+        choice = ir.VectorType(INT, LANES)
+        for half in (8, 4, 2, 1):  # swap the off-diagonal quarters of ever smaller squares
+            upper = [LANES + k - half if k & half else k for k in range(LANES)]
+            lower = [LANES + k if k & half else k + half for k in range(LANES)]
+            for line in range(LANES):
+                if not line & half:
+                    a, b = lines[line], lines[line + half]
+                    lines[line] = builder.shuffle_vector(a, b, ir.Constant(choice, upper))
+                    lines[line + half] = builder.shuffle_vector(a, b, ir.Constant(choice, lower))
+        for line, values in enumerate(lines):
+            builder.store(values, at(target, target_stride, line), align=4)
+        return context.get_dummy_value()
+
+    long = types.int64
+    return types.void(long, long, long, long), generate

@@ -1,0 +1,281 @@
+"""What stands between a trained parameter θ and the weight that a layer uses: soft thresholds and masks.
+
+All are parametrisations (:mod:`torch.nn.utils.parametrize`): ``layer.weight`` is the pruned weight, whoever reads it,
+and ``layer.parametrizations.weight.original`` is θ. What they know of the schedule is in buffers, thus in state dicts.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from neuroaccel.errors import InputError
+
+Gain = Literal["fixed", "learned", "one"]
+Gradient = Literal["stmod", "st"]
+
+
+def per_channel(value: Tensor, dims: int, axis: int) -> Tensor:
+    """``[channels]`` shaped so that it broadcasts along ``axis`` of a weight of ``dims`` axes."""
+    return value.reshape(*(-1 if d == axis else 1 for d in range(dims)))
+
+
+def channel_size(theta: Tensor, axis: int) -> Tensor:
+    """Root mean square of every output channel, shaped like the weight with 1 along the other axes."""
+    return theta.pow(2).mean([d for d in range(theta.dim()) if d != axis], keepdim=True).sqrt()
+
+
+class ChannelGain(nn.Module):
+    """The transition gain a_c > 0 of every output channel.
+
+    ``fixed``: drawn once from U(0.5, 1.5); ``learned``: softplus(α_c), 1 at first; ``one``: 1. # ours: which axis, and
+    the values; the paper has gains that differ between channels.
+
+    Arguments:
+        channels: how many.
+        kind: which of them.
+        generator: draws the fixed ones; None: torch's own.
+    """
+
+    value: Tensor
+
+    def __init__(self, channels: int, kind: Gain = "fixed", generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        if kind not in ("fixed", "learned", "one"):
+            raise InputError(f"pruning: the gain is {kind!r}; expected fixed, learned or one")
+        self.kind = kind
+        if kind == "learned":
+            self.alpha = nn.Parameter(torch.full((channels,), math.log(math.e - 1)))
+        elif kind == "fixed":
+            self.register_buffer("value", torch.empty(channels).uniform_(0.5, 1.5, generator=generator))
+
+    def forward(self) -> Tensor | None:
+        """a ``[channels]``; None where all are 1."""
+        if self.kind == "learned":
+            return nn.functional.softplus(self.alpha)
+        return self.value if self.kind == "fixed" else None
+
+
+class _Threshold(torch.autograd.Function):
+    """w = sign(θ)·[a(|θ| − d1)]₊ where that exceeds d2 in size, else 0; channel by channel if ``axis`` is one."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, theta: Tensor, d1: Tensor, d2: Tensor, gain: Tensor | None, cut: bool, straight: bool, axis: int
+    ) -> Tensor:
+        if axis < 0 and theta.device.type == "cpu" and not torch.compiler.is_compiling():
+            # The same values by operators that take numbers, which on the CPU are several times faster.
+            weight = nn.functional.softshrink(theta, float(d1))
+            weight = weight if gain is None else weight.mul_(gain)
+            weight = nn.functional.hardshrink(weight, float(d2)) if cut else weight
+        elif axis < 0:
+            weight = theta - theta.clamp(-d1, d1)  # the soft threshold, rounded once like sign(θ)·(|θ| − d1)
+            weight = weight if gain is None else weight.mul_(gain)
+            if cut:
+                weight = weight.mul_(weight.abs() > d2)
+        else:
+            size = channel_size(theta, axis)
+            left = (size - d1).clamp(min=0)
+            strength = left if gain is None else left * gain
+            alive = strength > d2 if cut else strength > 0
+            weight = theta * torch.where(alive, strength / size, 0.0)
+        ctx.straight = straight
+        ctx.axis = axis
+        wanted = gain is not None and gain.requires_grad
+        ctx.save_for_backward(gain, weight if wanted or not straight else None)
+        return weight
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (grad,) = gradients
+        gain, weight = ctx.saved_tensors
+        theta_grad = grad if gain is None else grad * gain
+        if not ctx.straight:
+            theta_grad = theta_grad * (weight != 0)
+        gain_grad = None
+        if ctx.needs_input_grad[3]:
+            others = [d for d in range(gain.dim()) if gain.shape[d] == 1 and weight.shape[d] != 1]
+            gain_grad = (grad * weight / gain).sum(others, keepdim=True)
+        return theta_grad, None, None, gain_grad, None, None, None
+
+
+class PruningMap(nn.Module):
+    """What all have in common; ``decays``: whether weight decay may act on θ without being asked for."""
+
+    decays: ClassVar[bool] = True
+    structured: bool = False
+    axis: int = 0
+
+    def held(self, theta: Tensor) -> Tensor:
+        """The weight from θ."""
+        raise TypeError(f"{type(self).__name__} maps nothing")
+
+    def scores(self, theta: Tensor, cut: float) -> Tensor:
+        """The level up to which each synapse (or channel) lives, where d2 is ``cut`` times that of d1."""
+        raise TypeError(f"{type(self).__name__} has no levels")
+
+    def forward(self, theta: Tensor) -> Tensor:
+        """The weight; one and the same within one call of the layer, which may read it several times."""
+        if torch.compiler.is_compiling():
+            return self.held(theta)
+        cache = self.__dict__.get("_cache")
+        if cache is None:
+            return self.held(theta)
+        learns = torch.is_grad_enabled()  # what was made without a gradient is none for who needs one
+        if learns not in cache:
+            cache[learns] = self.held(theta)
+        return cache[learns]  # type: ignore[no-any-return]
+
+
+class NSP(PruningMap):
+    """Nonlinear synaptic pruning: w = sign(θ)·[a_c(|θ| − d1)]₊, and 0 where that is not above d2.
+
+    The published form is the first part; the cut at d2, the axis of the gains and all constants are ours. With gain 1
+    and d2 0 it is STDS. ``structured`` prunes whole output channels: |θ| is the channel's root mean square m_c then,
+    and the channel is scaled by a_c·[1 − d1/m_c]₊. # ours
+
+    Arguments:
+        channels: output channels (neurons of a dense layer).
+        gain: kind of the gains, or gains that are shared with another tensor.
+        gradient: ``stmod``: dL/dθ = a_c·dL/dw also for pruned synapses, so that they can come back; ``st``: the true
+            one, 0 for pruned synapses.
+        cut: whether d2 may be other than 0.
+        structured: prune whole channels.
+        axis: which axis of the weight the output channels are.
+        generator: draws fixed gains.
+
+    Source: NSPDI-SNN (arXiv 2508.21566); STDS (Chen et al., ICML 2022) for the gradient.
+    """
+
+    decays: ClassVar[bool] = False
+    d1: Tensor
+    d2: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        gain: Gain | ChannelGain = "fixed",
+        gradient: Gradient = "stmod",
+        cut: bool = True,
+        structured: bool = False,
+        axis: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if gradient not in ("stmod", "st"):
+            raise InputError(f"pruning: the gradient is {gradient!r}; expected stmod or st")
+        self.gain = gain if isinstance(gain, ChannelGain) else ChannelGain(channels, gain, generator)
+        self.gradient, self.cut, self.structured, self.axis = gradient, cut, structured, axis
+        self.register_buffer("d1", torch.zeros(()))
+        self.register_buffer("d2", torch.zeros(()))
+
+    def held(self, theta: Tensor) -> Tensor:
+        gain = self.gain()
+        shaped = None if gain is None else per_channel(gain, theta.dim(), self.axis).to(theta.dtype)
+        straight = self.gradient == "stmod"
+        result: Tensor = _Threshold.apply(  # type: ignore[no-untyped-call]
+            theta, self.d1, self.d2, shaped, self.cut, straight, self.axis if self.structured else -1
+        )
+        return result
+
+    @torch.no_grad()
+    def scores(self, theta: Tensor, cut: float) -> Tensor:
+        """The d1 up to which each synapse (or channel) lives, where d2 = cut·d1: |θ|/(1 + cut/a_c)."""
+        gain = self.gain()
+        size = channel_size(theta, self.axis) if self.structured else theta.abs()
+        if gain is None:
+            return size / (1 + cut)
+        return size / (1 + cut / per_channel(gain, theta.dim(), self.axis))
+
+
+class STDS(NSP):
+    """The soft threshold of STDS: w = sign(θ)·[|θ| − d]₊. Source: Chen et al., ICML 2022."""
+
+    def __init__(self, channels: int, gradient: Gradient = "stmod", structured: bool = False, axis: int = 0) -> None:
+        super().__init__(channels, "one", gradient, cut=False, structured=structured, axis=axis)
+
+
+class Mask(PruningMap):
+    """w = θ where the mask is set, else 0; only living weights have a gradient.
+
+    ``watch()`` puts zeros that have a gradient in the place of dead weights, from which RigL learns dL/dw of all.
+
+    Arguments:
+        theta: the parameter.
+        structured: masks cover whole output channels.
+        axis: which axis they are.
+    """
+
+    mask: Tensor
+
+    def __init__(self, theta: Tensor, structured: bool = False, axis: int = 0) -> None:
+        super().__init__()
+        self.structured, self.axis = structured, axis
+        self.register_buffer("mask", torch.ones_like(theta, dtype=torch.bool))
+        self.probe: Tensor | None = None  # no buffer: it lives from one step's forward to the next one's
+
+    def held(self, theta: Tensor) -> Tensor:
+        if self.probe is not None:
+            return torch.where(self.mask, theta, self.probe)
+        return theta * self.mask.to(theta.dtype)  # by numbers: several times faster than by truth values
+
+    def watch(self, theta: Tensor) -> None:
+        """From now on gather the gradient of dead weights."""
+        self.probe = torch.zeros_like(theta).requires_grad_()
+
+    @torch.no_grad()
+    def scores(self, theta: Tensor, cut: float) -> Tensor:
+        """|θ|, or each channel's root mean square."""
+        return channel_size(theta, self.axis) if self.structured else theta.abs()
+
+
+def _begin(module: nn.Module, args: Any) -> None:
+    if not torch.compiler.is_compiling():
+        for part in maps_of(module).values():
+            part.__dict__["_cache"] = {}
+
+
+def _end(module: nn.Module, args: Any, output: Any) -> None:
+    if not torch.compiler.is_compiling():
+        for part in maps_of(module).values():
+            part.__dict__["_cache"] = None
+
+
+def maps_of(module: nn.Module) -> dict[str, PruningMap]:
+    """Tensor name → the pruning map on it, of one layer."""
+    if not parametrize.is_parametrized(module):
+        return {}
+    found = {}
+    for name, chain in module.parametrizations.items():  # type: ignore[operator,union-attr]
+        for part in chain:
+            if isinstance(part, PruningMap):
+                found[name] = part
+    return found
+
+
+def original(module: nn.Module, name: str) -> nn.Parameter:
+    """θ of a parametrised tensor."""
+    return module.parametrizations[name].original  # type: ignore[no-any-return,index,union-attr]
+
+
+def attach(module: nn.Module, maps: dict[str, PruningMap]) -> None:
+    """Put maps on tensors of a layer."""
+    for name, part in maps.items():
+        parametrize.register_parametrization(module, name, part)
+    # Functions of this module and no closures, so that copies of the layer have hooks of their own.
+    module.register_forward_pre_hook(_begin)
+    module.register_forward_hook(_end, always_call=True)
+
+
+def detach(module: nn.Module) -> None:
+    """Leave the pruned weights as plain parameters and take the maps away."""
+    for name in maps_of(module):
+        parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    for hooks in (module._forward_pre_hooks, module._forward_hooks):
+        for key in [k for k, hook in hooks.items() if hook in (_begin, _end)]:
+            del hooks[key]
+            module._forward_hooks_always_called.pop(key, None)

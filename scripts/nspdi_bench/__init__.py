@@ -1,0 +1,1 @@
+"""What bench_nspdi measures: one module per work."""
