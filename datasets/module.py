@@ -52,7 +52,8 @@ class EventDataModule(lightning.LightningDataModule):
         workers: loader processes, spawned, that stay from epoch to epoch; 0 loads in this one.
         seed: seeds the generation, the order of training samples and their augmentation.
         progress: called with (done, total) while the set is made.
-        train_samples: only that many of the training split, the first ones, for a quick look.
+        train_samples: only that many of the training split, of each class as many as of the others; the same ones
+            whatever the seed.
         frames: how events become frames, or a recipe's table that says so; None: ticks of ``dt``, which have to cover
             the recordings.
         augment: augmentations of training samples, or a recipe's tables, applied in this order. Crop and Downsample,
@@ -112,7 +113,7 @@ class EventDataModule(lightning.LightningDataModule):
         if split not in self._recordings:
             made = load(self.dataset_name, split=split, seed=self.seed, progress=self.progress, folder=self.folder)
             if split == "train" and self.train_samples is not None:
-                made = made.select(np.arange(min(self.train_samples, len(made))))
+                made = made.select(_balanced(made.labels, self.train_samples))
             if not len(made):
                 raise RecipeError(f"{self.dataset_name}, {split}: the split is empty; expected at least one recording")
             nameless = np.flatnonzero((made.labels < 0) | (made.labels >= (len(made.classes) or 2**62)))
@@ -244,6 +245,16 @@ class _Watched:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batches, name)
+
+
+def _balanced(labels: np.ndarray, count: int) -> np.ndarray:
+    """Indices, ascending, of ``count`` samples, drawn from every class alike while it has some: sets come sorted."""
+    drawn = np.random.default_rng(0).permutation(len(labels))
+    turn = np.empty(len(labels), np.int64)  # a sample's turn among those of its class
+    for label in np.unique(labels):
+        of_class = drawn[labels[drawn] == label]
+        turn[of_class] = np.arange(len(of_class))
+    return np.sort(drawn[np.argsort(turn[drawn], kind="stable")[:count]])
 
 
 def _frames(given: Frames | Mapping[str, Any] | None) -> Frames | None:
