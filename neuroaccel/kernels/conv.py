@@ -260,7 +260,7 @@ class EventConv2d:
             return f"it takes a padding below its kernel's size {layer.kernel_size}, alike on both sides"
         if x.dim() != 5 or x.shape[2] != layer.in_channels:
             return f"the input has shape {tuple(x.shape)}, it takes [T, N, {layer.in_channels}, H, W]"
-        shape = Shape.of(x[0], layer.weight, padding)
+        shape = Shape.of(x.flatten(0, 1), layer.weight, padding)
         if min(shape.size) < 1:
             return "the kernel is larger than the input"
         most = max(layer.in_channels, layer.out_channels) * layer.weight[0, 0].numel()
@@ -270,7 +270,7 @@ class EventConv2d:
         """Why torch does better, or an empty text."""
         padding = padding_of(layer)
         assert padding is not None
-        shape = Shape.of(x[0], layer.weight, padding)
+        shape = Shape.of(x.flatten(0, 1), layer.weight, padding)
         products = x.shape[:2].numel() * shape.size[0] * shape.size[1] * layer.weight.numel()
         if products < SMALL:
             return f"{products} products are too few"
@@ -291,6 +291,6 @@ class EventConv2d:
         """Why it is taken."""
         padding = padding_of(layer)
         assert padding is not None
-        shape, found = Shape.of(x[0], layer.weight, padding), rate(x.flatten(0, 1))
+        shape, found = Shape.of(x.flatten(0, 1), layer.weight, padding), rate(x.flatten(0, 1))
         events = f"{found:.1%} of the input is not zero"
         return f"{events}: by its events" if found <= shape.most else f"{events}: every product, channels last"
