@@ -12,7 +12,7 @@ from neuroaccel.cli.helptext import help_of
 from neuroaccel.cli.inputs import open_run, samples_of
 from neuroaccel.cli.options import RUNS, Json, Runs, Seed
 from neuroaccel.cli.output import emit, results_only
-from neuroaccel.errors import InputError
+from neuroaccel.errors import FileFormatError, InputError
 
 if TYPE_CHECKING:
     from neuroaccel.training.runs import Run
@@ -27,7 +27,11 @@ class Picture(StrEnum):
     membranes = "membranes"
     loss = "loss"
     spikes = "spikes"
+    pruning = "pruning"
     all = "all"
+
+
+TRAINING = {Picture.loss, Picture.pruning}  # drawn from what the training has logged
 
 
 def register(app: typer.Typer) -> None:
@@ -53,15 +57,23 @@ def plot(
 ) -> None:
     """Draw a run as PNG files: raster and membranes of a test sample, loss over epochs, spikes per layer.
 
+    Of a run with pruning also, over its training: the connectivity of every layer, and against it the accuracy and
+    what living synapses carry.
+
     Examples:
         neuroaccel plot
         neuroaccel plot saccade-digits --what raster --sample 3
         neuroaccel plot saccade-digits --what loss --out pictures
+        neuroaccel plot saccade-digits --what pruning
     """
     from neuroaccel.graph.file import write_atomic
 
     run = open_run(what, runs)
     wanted: set[Picture] = set(Picture) - {Picture.all} if picture is Picture.all else {picture}
+    if run.recipe().pruning is None:
+        wanted.discard(Picture.pruning)
+        if not wanted:
+            raise InputError(f"run {run.name} was trained without pruning; its recipe has no table [pruning]")
     with results_only():
         drawn = _draw(run, wanted, sample, seed)
     folder = out or run.folder / "plots"
@@ -79,12 +91,20 @@ def _draw(run: Run, wanted: set[Picture], sample: int, seed: int | None) -> dict
     from neuroaccel.cli import figures
 
     drawn = {}
+    metrics = run.metrics() if wanted & TRAINING else []
+    if wanted & TRAINING and not metrics:
+        raise InputError(f"run {run.name} has not finished an epoch yet; there is no training to draw")
     if Picture.loss in wanted:
-        metrics = run.metrics()
-        if not metrics:
-            raise InputError(f"run {run.name} has not finished an epoch yet; there is no loss to draw")
         drawn["loss"] = figures.loss(metrics, f"{run.name}: training")
-    if wanted - {Picture.loss}:
+    if Picture.pruning in wanted:
+        from neuroaccel.cli import figures_pruning
+        from neuroaccel.training.runs import TRANSFER
+
+        try:
+            drawn |= figures_pruning.of_run(metrics, run.transfers(), run.name)
+        except InputError as error:
+            raise FileFormatError(f"{run.folder / TRANSFER}: damaged ({error})") from error
+    if wanted - TRAINING:
         from neuroaccel import engine
 
         graph = run.graph()

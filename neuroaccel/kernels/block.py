@@ -292,7 +292,7 @@ class Block:
         reason = conv.EventConv2d().refuses(self.conv, x) or (self.conv.bias is not None and "conv has a bias")
         if reason:
             return str(reason)
-        shape = conv.Shape.of(x[0], self.conv.weight, self._padding)
+        shape = conv.Shape.of(x.flatten(0, 1), self.conv.weight, self._padding)
         size = (*x.shape[:2], shape.outputs, *shape.size)
         if not shape.small:
             return f"{shape.inputs} × {shape.outputs} channels are for torch's dense product"

@@ -14,13 +14,14 @@ compare it between nets on the same samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroaccel.errors import InputError
 from neuroaccel.graph import Graph
 from neuroaccel.graph import nodes as n
 from neuroaccel.graph.fanout import fan_out
@@ -84,6 +85,20 @@ class LayerTransfer:
     def to_json(self) -> dict[str, Any]:
         derived = ("connectivity", "current_per_synapse", "information_per_connectivity", "information_per_operation")
         return {**asdict(self), **{name: getattr(self, name) for name in derived}}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> LayerTransfer:
+        """The record that :meth:`to_json` wrote; what is derived is derived anew.
+
+        Raises:
+            InputError: a field is missing.
+        """
+        missing = [field.name for field in fields(cls) if field.name not in data]
+        if missing:
+            raise InputError(f"transfer: a layer's record has no {', '.join(missing)}")
+        given = {field.name: data[field.name] for field in fields(cls)}
+        low, high = given["energy_pj"]
+        return cls(**{**given, "energy_pj": (low, high)})
 
 
 def transfer(graph: Graph, x: Any, profile: str = "cmos45") -> list[LayerTransfer]:

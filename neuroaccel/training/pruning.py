@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning
@@ -9,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from neuroaccel.synapses.pruning import Pruner, prune
+from neuroaccel.synapses.pruning import Living, Pruner, prune
 from neuroaccel.training.recipe import PruningOptions
 
 
@@ -52,9 +53,9 @@ class Pruning(Callback):
         options: for :func:`pruner_of`.
         seed: likewise.
 
-    Logs ``living_share`` (connectivity of all pruned tensors) and, where there are gates, that of W and V apart, once
-    per epoch. The optimiser should take :func:`neuroaccel.synapses.pruning.parameter_groups`, else its weight decay
-    acts on thresholded parameters.
+    Logs ``living_share`` (connectivity of all pruned tensors), where there are gates that of W and V apart, and
+    ``living_share/LAYER.TENSOR`` of every pruned tensor, once per epoch. The optimiser should take
+    :func:`neuroaccel.synapses.pruning.parameter_groups`, else its weight decay acts on thresholded parameters.
     """
 
     def __init__(self, pruner: Pruner | None = None, options: PruningOptions | None = None, seed: int = 0) -> None:
@@ -79,11 +80,13 @@ class Pruning(Callback):
             pruner.step(min(trainer.global_step, total), total)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        pruner = self._pruner()
-        module.log("living_share", pruner.connectivity())
+        rows = self._pruner().living()
+        module.log("living_share", _share(rows))
         for tensor in ("weight", "gate"):
-            if any(part.tensor == "gate" for part in pruner.parts):
-                module.log(f"living_share_{tensor}", pruner.connectivity(tensor))
+            if any(row.tensor == "gate" for row in rows):
+                module.log(f"living_share_{tensor}", _share([row for row in rows if row.tensor == tensor]))
+        for row in rows:
+            module.log(f"living_share/{row.layer}.{row.tensor}", row.connectivity)
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self.pruner is None else self.pruner.state_dict()
@@ -94,6 +97,10 @@ class Pruning(Callback):
     def _pruner(self) -> Pruner:
         assert self.pruner is not None
         return self.pruner
+
+
+def _share(rows: Sequence[Living]) -> float:
+    return sum(row.living for row in rows) / max(1, sum(row.total for row in rows))
 
 
 class Draws(Callback):

@@ -22,6 +22,7 @@ from neuroaccel.errors import FileFormatError, InputError
 from neuroaccel.graph import save_graph, write_atomic
 from neuroaccel.graph.lower import lower
 from neuroaccel.training.build import build
+from neuroaccel.training.carried import Carried
 from neuroaccel.training.evaluate import checked_device, data_module, evaluate
 from neuroaccel.training.module import Classifier
 from neuroaccel.training.pruning import Draws, Pruning, pruner_of
@@ -134,7 +135,7 @@ def train(
     _start(recipe, run, overwrite)  # only now: a recipe that cannot be built leaves an older run as it is
     checkpoint = run.folder / CHECKPOINT
     started = time.perf_counter()
-    pruning = [] if pruner is None else [Pruning(pruner)]
+    pruning = [] if pruner is None else [Pruning(pruner), Carried(run, recipe, data, network)]
     with _quiet():
         keep = ModelCheckpoint(
             dirpath=run.folder, filename=Path(CHECKPOINT).stem, save_top_k=1, enable_version_counter=False

@@ -15,6 +15,7 @@ from neuroaccel.training.recipe import Recipe, parse_recipe
 MODEL = "model.safetensors"
 RECIPE = "recipe.toml"
 METRICS = "metrics.jsonl"
+TRANSFER = "transfer.jsonl"
 SUMMARY = "summary.json"
 CHECKPOINT = "last.ckpt"
 
@@ -24,8 +25,9 @@ class Run:
     """One training run in its folder.
 
     Arguments:
-        folder: ``runs/NAME``; holds ``recipe.toml``, ``metrics.jsonl`` (a line per epoch), ``last.ckpt``, and, once the
-            training has finished, ``summary.json`` and last of all ``model.safetensors``.
+        folder: ``runs/NAME``; holds ``recipe.toml``, ``metrics.jsonl`` (a line per epoch), ``last.ckpt``, where it
+            prunes ``transfer.jsonl`` (likewise: what the layers' synapses carry), and, once the training has finished,
+            ``summary.json`` and last of all ``model.safetensors``.
     """
 
     folder: Path
@@ -58,7 +60,18 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """One record per epoch."""
-        path = self.folder / METRICS
+        return self._records(METRICS)
+
+    def transfers(self) -> list[dict[str, Any]]:
+        """One record per epoch of a training that prunes: ``epoch`` and ``layers``."""
+        records = self._records(TRANSFER)
+        for at, record in enumerate(records):
+            if not isinstance(record.get("layers"), list):
+                raise FileFormatError(f"{self.folder / TRANSFER}: damaged (record {at} has no list of layers)")
+        return records
+
+    def _records(self, name: str) -> list[dict[str, Any]]:
+        path = self.folder / name
         if not path.is_file():
             return []
         return [_json(path, line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -70,9 +83,16 @@ class Run:
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add one epoch's record; a record of an epoch that is there already replaces it and all later ones."""
-        kept = [m for m in self.metrics() if m["epoch"] < record["epoch"]]
+        self._append(METRICS, record)
+
+    def append_transfer(self, record: dict[str, Any]) -> None:
+        """Likewise, of what synapses carry."""
+        self._append(TRANSFER, record)
+
+    def _append(self, name: str, record: dict[str, Any]) -> None:
+        kept = [m for m in self._records(name) if m["epoch"] < record["epoch"]]
         lines = [json.dumps(m, sort_keys=True) for m in [*kept, record]]
-        write_atomic(self.folder / METRICS, ("\n".join(lines) + "\n").encode())
+        write_atomic(self.folder / name, ("\n".join(lines) + "\n").encode())
 
     def write_json(self, name: str, data: dict[str, Any]) -> Path:
         """Write a JSON file into the run, atomically."""

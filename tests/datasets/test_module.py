@@ -490,4 +490,50 @@ def test_recordings_keep_their_own_fields(served):
     data = EventDataModule("any", 5, frames=TimeBins(10, 0.001), train_samples=4)
     assert len(data.dataset("train")) == 4
     assert len(data.dataset("test")) == 12
-    assert data.recordings("train").indices.tolist() == [100, 101, 102, 103]
+    taken = data.recordings("train")
+    places = taken.indices - 100  # each keeps its own number, label and events
+    np.testing.assert_array_equal(taken.labels, recordings.labels[places])
+    for at, place in enumerate(places.tolist()):
+        assert np.array_equal(taken[at][0].data, recordings[place][0].data)
+
+
+def sorted_labels(*sizes):
+    """Labels of classes of these sizes, one class after the other, as sets come."""
+    return np.repeat(np.arange(len(sizes)), sizes)
+
+
+@pytest.mark.parametrize("count", [1, 3, 6, 7, 8, 20])
+def test_fewer_samples_are_of_every_class_alike_though_the_set_is_sorted(count):
+    labels = sorted_labels(10, 10, 10)
+    taken = module._balanced(labels, count)
+    assert len(taken) == count
+    assert (np.diff(taken) > 0).all()  # in the set's order, none twice
+    per_class = np.bincount(labels[taken], minlength=3)
+    assert per_class.max() - per_class.min() <= (count % 3 > 0)
+    first = np.concatenate([np.arange(10 * label, 10 * label + n) for label, n in enumerate(per_class)])
+    assert count == 1 or taken.tolist() != first.tolist()  # drawn from a whole class, whose speakers come sorted too
+
+
+def test_which_samples_are_taken_is_not_the_seeds_matter(served):
+    recordings = served(made_up())
+    first, other = (
+        EventDataModule("any", 5, frames=TimeBins(10, 0.001), train_samples=7, seed=seed).recordings("train").indices
+        for seed in (0, 9)
+    )
+    assert first.tolist() == other.tolist()
+    assert first.tolist() == (recordings.indices[module._balanced(recordings.labels, 7)]).tolist()
+
+
+def test_of_a_small_class_all_are_taken_and_the_others_make_up_the_number():
+    labels = sorted_labels(20, 2, 20)
+    taken = module._balanced(labels, 16)
+    assert np.bincount(labels[taken]).tolist() == [7, 2, 7]
+    assert {20, 21} <= set(taken.tolist())
+    # More samples of the same set are the fewer and some: who takes more loses none.
+    assert set(module._balanced(labels, 9).tolist()) <= set(taken.tolist())
+
+
+@pytest.mark.parametrize("count", [42, 43, 10**6])
+def test_a_number_that_the_set_does_not_exceed_takes_all_in_order(count):
+    for labels in (sorted_labels(20, 2, 20), np.random.default_rng(0).integers(0, 5, 42)):
+        np.testing.assert_array_equal(module._balanced(labels, count), np.arange(42))

@@ -174,6 +174,7 @@ def test_the_operators_are_registered_correctly(deep: bool) -> None:
     "change",
     [
         lambda net, x: (net.eval(), x),
+        lambda net, x: (net.eval(), x[:0]),
         lambda net, x: (net.double(), x.double()),
         lambda net, x: (net, x[:1]),
         lambda net, x: (Network([Conv2d(2, 6, 3, padding=1), *[net[str(k)] for k in (1, 2, 3)]]), x),

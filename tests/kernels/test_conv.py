@@ -186,3 +186,21 @@ def test_other_numbers_and_devices_are_torchs() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert "autocast" in choose_layer(layer, x)[1]
         assert layer(x)[0].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("size", [(0, 2), (2, 0)])
+def test_no_ticks_and_no_samples_give_none(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+    layer = layer_of(SHAPES[2])
+    for who in ("", "numba", "torch"):
+        monkeypatch.setenv(VARIABLE, who)
+        x = torch.zeros(*size, 8, 6, 6, requires_grad=True)
+        layer.zero_grad()
+        y, state = layer(x)
+        assert (y.shape, state) == ((*size, 16, 6, 6), None)
+        y.sum().backward()
+        assert x.grad is not None
+        assert x.grad.shape == x.shape
+        assert layer.weight.grad is not None
+        assert not layer.weight.grad.any()
+    assert "numba: 0 products" in choose_layer(layer, x)[1] or who == "torch"
+    assert "0.0%" in conv.EventConv2d().reason(layer, x)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from neuroaccel import neurons, synapses
 from neuroaccel.cli import figures_pruning
+from neuroaccel.errors import InputError
 from neuroaccel.graph.lower import lower
 from neuroaccel.ledger import count
-from neuroaccel.ledger.transfer import mutual_information, transfer
+from neuroaccel.ledger.transfer import LayerTransfer, mutual_information, transfer
 from neuroaccel.network import Network
 from neuroaccel.synapses.pruning import prune
 
@@ -61,6 +64,11 @@ def test_operations_currents_and_multiplications_are_those_of_a_brute_force_coun
     sops = (second.sops_w) / 7
     assert second.information_per_operation == (second.information / sops if sops else None)
     assert set(first.to_json()) >= {"node", "connectivity", "current_per_synapse", "energy_pj"}
+    written = json.loads(json.dumps(first.to_json()))
+    assert LayerTransfer.from_json(written) == first
+    del written["ticks"], written["sops_w"]
+    with pytest.raises(InputError, match="no sops_w, ticks"):
+        LayerTransfer.from_json(written)
 
 
 def test_arithmetic_energy_is_adds_and_multiply_adds_of_living_synapses() -> None:
@@ -95,10 +103,15 @@ def test_information_of_known_laws() -> None:
 
 def test_pictures_of_connectivity_and_transfer_are_drawn() -> None:
     metrics = [{"epoch": e, "living_share": 1 - 0.3 * e, "living_share_weight": 1 - 0.2 * e} for e in range(3)]
-    assert figures_pruning.connectivity(metrics, "run").startswith(b"\x89PNG")
+    overall = figures_pruning.connectivity(metrics, "run")
+    assert overall.startswith(b"\x89PNG")
+    with_layers = [{**m, "living_share/a.b.weight": 0.5, "living_share/a.b.gate": 0.0} for m in metrics]
+    assert len(figures_pruning.connectivity(with_layers, "run")) > len(overall)
     net = Network([synapses.Linear(12, 9), neurons.LIF()])
     x = (torch.rand(7, 5, 12) < 0.5).float()
     rows = transfer(lower(net.eval(), x), x)
     assert figures_pruning.efficiency({"dense": rows, "again": rows}, "run").startswith(b"\x89PNG")
+    assert set(figures_pruning.of_run(with_layers, [], "run")) == {"connectivity"}
+    assert figures_pruning.of_run([{"train_loss": 1.0}], [], "run") == {}
     points = {"nsp": [(0.1, 0.9, 0.01), (0.05, 0.8, 0.0)], "dense": [(1.0, 0.95, 0.0)]}
     assert figures_pruning.accuracy(points, "task").startswith(b"\x89PNG")

@@ -7,6 +7,9 @@ import zipfile
 from email.parser import Parser
 from pathlib import Path
 
+from neuroaccel.training.protocol import protocol_names
+from neuroaccel.training.recipe import recipe_names
+
 ROOT = Path(__file__).resolve().parents[2]
 TOP_LEVEL = {
     *("pyproject.toml", "README.md", "neuroaccel", "envs", "datasets", "hardware", "tests", "scripts", "docs"),
@@ -33,6 +36,15 @@ def test_wheel_holds_every_module_and_data_file_and_nothing_else(wheel: Path, so
         assert all(archive.read(name) == path.read_bytes() for name, path in source_files.items())
     # No top-level `datasets`, `envs` or `hardware` in anybody's site-packages.
     assert {name.split("/")[0].partition("-")[0] for name in held} == {"neuroaccel"}
+
+
+def test_wheel_holds_the_recipes_and_protocols(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        held = set(archive.namelist())
+    recipes = {f"neuroaccel/training/recipes/{name}.toml" for name in recipe_names()}
+    assert recipes | {f"neuroaccel/training/protocols/{name}.toml" for name in protocol_names()} <= held
+    for name in ("cifar10-dvs-nspdi", "dvs128-gesture-nspdi", "shd-nspdi", "saccade-digits"):
+        assert f"neuroaccel/training/recipes/{name}.toml" in recipes
 
 
 def test_wheel_carries_licence_and_command(wheel: Path) -> None:

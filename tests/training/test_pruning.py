@@ -47,6 +47,9 @@ def test_a_pruned_run_ends_at_its_target_and_the_model_is_plain_and_sparse(metho
     assert living <= sum(row["living"] for row in summary["living"])  # snapping may round more to 0
     shares = [m["living_share"] for m in run.metrics()]
     assert shares[-1] == pytest.approx(summary["connectivity"])  # Lightning keeps it in float32
+    for row in summary["living"]:
+        parts = [m[f"living_share/{row['layer']}.{row['tensor']}"] for m in run.metrics()]
+        assert parts[-1] == pytest.approx(row["living"] / row["total"])
     assert evaluate(graph, recipe, executor="engine").accuracy == summary["accuracy_snapped"]
 
 
@@ -76,6 +79,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     assert any(key.endswith(("d1", "mask")) for key in first)
     assert all(torch.equal(value, second[key]) for key, value in first.items())
     assert json.dumps(whole.metrics()) == json.dumps(again.metrics())
+    assert len(whole.transfers()) == 3
+    assert json.dumps(whole.transfers()) == json.dumps(again.transfers())
     assert whole.model_file.read_bytes() == again.model_file.read_bytes()
 
 

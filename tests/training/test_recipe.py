@@ -52,7 +52,8 @@ def test_built_in_recipes_load_build_and_write_back(name: str) -> None:
     about = describe(recipe.data.name)
     width, height, polarities = about.sensor_size
     y, _ = build(recipe, (polarities, height, width)).eval()(torch.zeros(2, 1, polarities, height, width))
-    assert y.shape == (2, 1, len(about.classes))
+    classes = len(about.classes) or {"shd": 20}[recipe.data.name]  # whose names are in its files
+    assert y.shape == (2, 1, classes)
     assert recipe_text(name).startswith("#")
 
 
