@@ -1,7 +1,8 @@
 """Gymnasium environments for spiking policies.
 
-Importing this module registers ``neuroaccel/Maze-v0``; ``gymnasium.make("neuroaccel.envs:neuroaccel/Maze-v0")`` imports
-and makes it in one call, ``gymnasium.make_vec`` the vectorised one.
+Importing this module registers ``neuroaccel/Maze-v0`` and ``neuroaccel/CartPoleNoVelocity-v0``;
+``gymnasium.make("neuroaccel.envs:neuroaccel/Maze-v0")`` imports and makes it in one call, ``gymnasium.make_vec`` the
+vectorised one.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from neuroaccel.envs.maze import MazeEnv, MazeVectorEnv  # noqa: E402
 from neuroaccel.envs.maze_layouts import LAYOUTS, distances, generate, layout  # noqa: E402
 
 MAZE = "neuroaccel/Maze-v0"
+CARTPOLE_NO_VELOCITY = "neuroaccel/CartPoleNoVelocity-v0"
 
 __all__ = [
+    "CARTPOLE_NO_VELOCITY",
     "LAYOUTS",
     "MAZE",
     "MazeEnv",
@@ -39,6 +42,13 @@ def register_envs() -> None:
             entry_point="neuroaccel.envs.maze:MazeEnv",
             vector_entry_point="neuroaccel.envs.maze:MazeVectorEnv",
             reward_threshold=0.5,
+        )
+    if CARTPOLE_NO_VELOCITY not in gymnasium.registry:
+        gymnasium.register(
+            CARTPOLE_NO_VELOCITY,
+            entry_point="neuroaccel.envs.cartpole:CartPoleNoVelocityEnv",
+            max_episode_steps=500,
+            reward_threshold=475.0,
         )
 
 

@@ -12,6 +12,7 @@ import typer
 from neuroaccel import __version__
 from neuroaccel.cli import (
     data,
+    decision,
     doctor,
     energy,
     evaluate,
@@ -22,6 +23,7 @@ from neuroaccel.cli import (
     recipes,
     reproduce,
     train,
+    trajectories,
     verify,
 )
 from neuroaccel.cli import run as play
@@ -74,6 +76,8 @@ plot.register(app)
 doctor.register(app)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data")
+app.add_typer(decision.app, name="decision")
+app.add_typer(trajectories.app, name="trajectories")
 app.add_typer(lava.app, name="lava")
 
 

@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from neuroaccel.engine.elementwise import Running
 from neuroaccel.engine.fixed import Format
-from neuroaccel.engine.operation import NONE, SOME, Array, Buffer, Latch, Operation, Same, Static, Work
+from neuroaccel.engine.operation import NONE, SOME, Array, Buffer, Latch, Learner, Operation, Same, Static, Work
 from neuroaccel.engine.populations import Population
 from neuroaccel.errors import InputError
 from neuroaccel.graph import nodes as n
@@ -231,6 +231,8 @@ class Clockwork:
         elif not isinstance(operation, Same):
             for t in range(ticks):
                 self.tick(ref, t, "run")
+                if isinstance(operation, Learner):
+                    self.tick(ref, t, "take")
 
     def tick(self, ref: Ref, t: int, part: str) -> None:
         """Run one tick of a step: all of it, or what a latch emits, or takes in."""
@@ -247,13 +249,15 @@ class Clockwork:
                 operation.emit(work)
             elif part == "take" and isinstance(operation, Latch):
                 operation.take(work)
+            elif isinstance(operation, Learner):
+                operation.learn(work) if part == "take" else operation.react(work)
             else:
                 operation.run(work)
             held.put_back()
-            self.ran[ref] += part != "emit"
+            self.ran[ref] += part != ("take" if isinstance(operation, Learner) else "emit")
         elif isinstance(operation, Inner):
             self._record(ref[1], operation, t, on, None)
-        if part == "take" and isinstance(operation, Latch):
+        if part == "take" and isinstance(operation, (Latch, Learner)):
             return
         if not on.all():
             cleared(work.out, ~on)

@@ -18,7 +18,7 @@ no rows. ``updates`` and ``spikes`` i8[N] are added to where ``track``. The func
 The innermost loop has no branch and becomes vector code. A block's states and values are kept in one array at fixed
 places, which stays in the first-level cache over all ticks: between several arrays the compiler would have to prove
 that none overlaps another, and gives up beyond a few. The loop leaves a byte per neuron, of which eight are looked at
-together: silent stretches cost next to nothing.
+together, or 64 as the bits of a word: silent stretches cost next to nothing.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ def spread(bit: int) -> str:
 
 HEADER = f"""import numpy as np
 
+from neuroaccel.engine.kernels.bits import listed
+
 MOVED_BITS = {spread(MOVED)}
-SENT_BITS = {spread(SENT)}
 FAILED_BITS = {spread(FAILED)}
 PAIRS = np.uint64(0x00ff00ff00ff00ff)
 FOURS = np.uint64(0x0001000100010001)
 EIGHT = np.uint64(8)
 TOP = np.uint64(48)
 ZERO = np.uint64(0)
-ONE = np.uint64(1)
 """
 
 
@@ -86,29 +86,6 @@ def moved_words() -> list[str]:
     ]
 
 
-def listed_words() -> list[str]:
-    """List the neurons of the block that sent something: ``near[:events]``; groups of 64 that did not cost one test."""
-    return [
-        "events = 0",
-        "for j in range(0, full, 8):",
-        "    group = ZERO",
-        "    for b in range(8):",
-        "        group |= words[j + b]",
-        "    if group & SENT_BITS != ZERO:",
-        "        for b in range(j, j + 8):",
-        "            word = words[b] & SENT_BITS",
-        "            if word == SENT_BITS:",
-        "                for k in range(8):",
-        "                    near[events + k] = 8 * b + k",
-        "                events += 8",
-        "            elif word != ZERO:",
-        "                for k in range(8):",
-        "                    near[events] = 8 * b + k",
-        "                    events += np.int64((word >> ONE) & ONE)",
-        "                    word = word >> EIGHT",
-    ]
-
-
 def _inner(tick: Tick, state: list[int], wide: dict[str, int], sent: int) -> list[str]:
     """One neuron, one tick."""
     lines = [f"{tick.current} = x_row[k]"]
@@ -140,7 +117,7 @@ def _after(tick: Tick, state: list[int], sent: int) -> list[str]:
     lines += ["        if some_driven:", "            marks = driven[first:last]"]
     lines += ["            for k in range(n):", "                flags[k] |= marks[k]"]
     lines += indent(moved_words(), 2)
-    lines += [*listed_words(), "begun = found[row]", "found[row] = begun + events"]
+    lines += [f"events = listed(flags, full, {SENT}, near)", "begun = found[row]", "found[row] = begun + events"]
     if kind != "state":
         lines += ["spiked += events"]
     value = "one" if kind == "spike" else at(sent, "np.uint64(near[e])")
@@ -175,7 +152,7 @@ def _source(tick: Tick, wide: frozenset[str]) -> str:
         f"w = np.empty({places.count * BLOCK}, np.{tick.number})",
         f"flags = np.zeros({BLOCK}, np.uint8)",
         "words = flags.view(np.uint64)",
-        f"near = np.empty({BLOCK + 8}, np.int64)",
+        f"near = np.empty({BLOCK + 8}, np.int32)",
         "keep, placed = kept.shape[1] > 0, address.shape[0] > 0",
         "some_driven = driven.shape[0] > 1",
         "all_driven = not some_driven and driven[0] != 0",

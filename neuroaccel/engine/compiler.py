@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar, get_args
 
+from neuroaccel.engine.attention import Attention, Normalised
 from neuroaccel.engine.clocks import Inner, Kept, Recall, Windowed
 from neuroaccel.engine.conv_population import ConvPopulation, Counted
 from neuroaccel.engine.convolution import Convolution
@@ -25,9 +26,10 @@ from neuroaccel.engine.elementwise import (
 from neuroaccel.engine.fixed import Format
 from neuroaccel.engine.integer_synapses import integer_synapse
 from neuroaccel.engine.linear import Linear
-from neuroaccel.engine.operation import Latch, Operation, Same, Static
+from neuroaccel.engine.operation import Latch, Learner, Operation, Same, Static
 from neuroaccel.engine.pipelined import Pipelined
 from neuroaccel.engine.plan import Number, Plan, Ref, Stage, Step, components, origin
+from neuroaccel.engine.plastic import PlasticLinear
 from neuroaccel.engine.pooling import EventPool
 from neuroaccel.engine.populations import Population, emission
 from neuroaccel.engine.synapses import bias_flags
@@ -40,12 +42,8 @@ from neuroaccel.graph.signal import summed
 
 T = TypeVar("T")
 
-REASONS: dict[type[n.Node], str] = {
-    n.Attention: "attention is not among its kernels; run the parts before and behind it by themselves",
-    n.LayerNorm: "it cannot be computed exactly; use BatchNorm, which folds into weights",
-    n.Softmax: "it cannot be computed exactly; put it behind the Output",
-}
-PLASTIC = "its weights learn while it runs; set Synapse.plastic to None"
+PLASTIC_CONV = "its weights learn, and only those of a Linear do; set Synapse.plastic to None"
+PLASTIC_INTEGER = "weights learn in floating point only; run it in float32, or set Synapse.plastic to None"
 
 
 def compile_graph(graph: Graph, arithmetic: Number = "float32") -> Plan:
@@ -142,12 +140,12 @@ class _Compiler:
     def operation(self, name: str) -> Operation:
         if name not in self.operations:
             node = self.graph.nodes[name]
-            for kind, reason in REASONS.items():
-                if isinstance(node, kind):
-                    raise UnsupportedNode(name, "engine", reason)
             if isinstance(node, n.Synapse) and node.plastic is not None:
-                raise UnsupportedNode(name, "engine", PLASTIC)
-            ports = [self.port(name, port) for port in n.ports_of(node)]
+                if not isinstance(node, n.Linear):
+                    raise UnsupportedNode(name, "engine", PLASTIC_CONV)
+                if self.number == "int64":
+                    raise UnsupportedNode(name, "engine", PLASTIC_INTEGER)
+            ports = [self.port(name, port) for port in self.graph.ports(name)]
             self.operations[name] = self.guarded(name, lambda: self.build(name, node, ports))
         return self.operations[name]
 
@@ -182,6 +180,10 @@ class _Compiler:
             return Product(name, ports, number)
         if isinstance(node, n.Table):
             return Lookup(name, node, ports[0], number)
+        if isinstance(node, n.Attention):
+            return Attention(name, node, ports, number)
+        if isinstance(node, (n.LayerNorm, n.Softmax)):
+            return Normalised(name, node, ports[0], number)
         if isinstance(node, n.Readout):
             return Running(name, node, ports[0], number)
         if isinstance(node, n.Window):
@@ -213,6 +215,8 @@ class _Compiler:
         shape, kind = self.signals[name].shape, summed(name, self.arriving(name)).kind
         if self.number == "int64":
             return integer_synapse(name, node, port, shape, kind)
+        if isinstance(node, n.Linear) and node.plastic is not None:
+            return PlasticLinear(name, node, port, shape, self.number)
         target = Static(shape, bias_flags(node, shape))
         weight = node.weight.astype(self.number)
         bias = None if node.bias is None else node.bias.astype(self.number)
@@ -257,21 +261,24 @@ class _Compiler:
         graph = self.graph
         steps: dict[Ref, Step] = {}
         sums: dict[str, list[Ref]] = {}
+        late: dict[str, list[Ref]] = {}  # of the ports that are read at the end of the tick
         for name in graph.order:
             operation = self.operation(name)
             sources = []
             sums[name] = []
-            for port in n.ports_of(graph.nodes[name]):
+            late[name] = []
+            for port in (*graph.ports(name), *graph.late_ports(name)):
+                before = late[name] if port in n.LATE_PORTS else sums[name]
                 refs = tuple(_source(edge) for edge in graph.into(name, port))
                 for group in [g for g in self.groups if (g.target, g.port) == (name, port)]:
                     merged: Ref = ("delayed", group.key)
                     steps[merged] = Step(self.delayed(group), (("node", group.source),))
-                    sums[name].append(merged)
+                    before.append(merged)
                     refs = (merged, *(ref for ref in refs if ref[1] not in group.members))
                 if len(refs) > 1:
                     total: Ref = ("sum", f"{name}:{port}")
                     steps[total] = Step(self.total(name, port, len(refs)), refs)
-                    sums[name].append(total)
+                    before.append(total)
                     refs = (total,)
                 sources.append(refs[0])
             steps["node", name] = Step(operation, tuple(sources))
@@ -291,7 +298,9 @@ class _Compiler:
             self.arithmetic,
             self.signals,
             steps,
-            tuple(_stage(names, loop, steps, sums) for names, loop in self.components if names[0] not in self.merged),
+            tuple(
+                _stage(names, loop, steps, sums, late) for names, loop in self.components if names[0] not in self.merged
+            ),
             frozenset(r for r in read if not steps[r].operation.finds_events),
             frozenset(r for r in asked if steps[r].operation.flags_value),
             self.timed(steps),
@@ -336,16 +345,25 @@ class _Compiler:
         return found
 
 
-def _stage(names: tuple[str, ...], looped: bool, steps: dict[Ref, Step], sums: dict[str, list[Ref]]) -> Stage:
+def _stage(
+    names: tuple[str, ...],
+    looped: bool,
+    steps: dict[Ref, Step],
+    sums: dict[str, list[Ref]],
+    late: dict[str, list[Ref]],
+) -> Stage:
     held: list[Ref] = [("previous", name) for name in names if ("previous", name) in steps]
     nodes: dict[str, Ref] = {name: ("node", name) for name in names}
+    everything = {name: (*sums[name], *late[name], nodes[name]) for name in names}
     if not looped:
-        return Stage((*(r for name in names for r in (*sums[name], nodes[name])), *held))
-    late = {name for name in names if isinstance(steps["node", name].operation, Latch)}
+        return Stage((*(r for name in names for r in everything[name]), *held))
+    latches = {name for name in names if isinstance(steps["node", name].operation, Latch)}
+    learns = {name for name in names if isinstance(steps["node", name].operation, Learner)}
+    taking = {name: (*late[name], nodes[name]) if name in learns else everything[name] for name in latches | learns}
     return Stage(
-        tuple(r for name in names if name not in late for r in (*sums[name], nodes[name])),
-        (*(nodes[name] for name in names if name in late), *held),
-        (*(r for name in names if name in late for r in (*sums[name], nodes[name])), *held),
+        tuple(r for name in names if name not in latches for r in (*sums[name], nodes[name])),
+        (*(nodes[name] for name in names if name in latches), *held),
+        (*(r for name in names if name in taking for r in taking[name]), *held),
         True,
     )
 

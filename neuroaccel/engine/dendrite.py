@@ -66,6 +66,8 @@ class Dendrite(Operation):
         full = 2 * int(fan_out(node, port.shape)[0].sum())
         self.pruned = full - self.synapse.all_living + self.static.size - self.products
         self.kernel = cache.load("dendrite", self.dtype.name)
+        by_lines = isinstance(self.synapse, Linear) and self.synapse.lines is not None
+        self.by_lines = cache.load("dendrite_lines", "float32") if by_lines else None
 
     def _synapse(
         self, node: n.Dendrite, both: Array, port: Static, weight: Array, kind: n.EdgeKind, exact: bool
@@ -100,21 +102,34 @@ class Dendrite(Operation):
             self.synapse.count(work)
         work.scratch["zeros"] = 0
         work.given = work.given or self._given(work)
-        sums, handed = work.given
-        self.synapse.sums(sums, sums.ports[0].value)
-        self.kernel(*handed)
+        sums, before, after = work.given
+        made = self._by_lines(sums, work.out.value)
+        if not made:
+            self.synapse.sums(sums, sums.ports[0].value)
+        self.kernel(*before, made, *after)
 
-    def _given(self, work: Work) -> tuple[Work, tuple[Any, ...]]:
-        """The work of the synapse, and what the kernel gets."""
+    def _by_lines(self, sums: Work, current: Array) -> bool:
+        """Make sums and products in one, neuron by neuron, where the rule takes the sums so."""
+        synapse, port = self.synapse, sums.ports[0]
+        if self.by_lines is None or not isinstance(synapse, Linear) or synapse.lines is None:
+            return False
+        if synapse.chosen(len(port.found), port.found).kind != "lines":
+            return False
+        self.by_lines(port.index, port.found, *synapse.lines, self.y_at, self.z_at, self.bias, current)
+        if sums.track:
+            synapse.flag(port, sums.out, True)
+        return True
+
+    def _given(self, work: Work) -> tuple[Work, tuple[Any, ...], tuple[Any, ...]]:
+        """The work of the synapse, and what the kernel gets before and after whether currents are there already."""
         port, out, s, rows = work.ports[0], work.out, work.scratch, len(work.out.found)
         if "sums" not in s or len(s["sums"].found) < rows:
             s["sums"] = Buffer.empty(rows, self.synapse.static.size, self.dtype)
         sums = s["sums"].rows(0, rows)
         interactions = work.counts["interactions"] if work.track else np.zeros(work.batch, np.int64)
-        return replace(work, out=sums, scratch=s["synapse"]), (
-            *(sums.value, sums.touched, sums.reach, port.found, self.y_at, self.z_at, self.bias, self.plain),
-            *(self.turned, out.value, out.touched, out.reach, interactions, work.track),
-        )
+        given = sums.value, sums.touched, sums.reach, port.found, self.y_at, self.z_at, self.bias
+        to = out.value, out.touched, out.reach, interactions, work.track
+        return replace(work, out=sums, scratch=s["synapse"]), (*given, self.plain, self.turned), to
 
     def silence(self, work: Work) -> bool:
         if self.biased:

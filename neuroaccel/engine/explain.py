@@ -5,6 +5,7 @@ from __future__ import annotations
 from neuroaccel.engine.compiler import compile_graph
 from neuroaccel.engine.operation import Same
 from neuroaccel.engine.plan import Number, Plan
+from neuroaccel.engine.taped import by_tape
 from neuroaccel.graph import Graph
 
 
@@ -17,13 +18,16 @@ def explain(graph: Graph | Plan, arithmetic: Number = "float32", batch: int = 1)
         batch: N.
 
     Returns:
-        A line on the ticks that run at once, a line per node, and which nodes go tick by tick.
+        Lines on the ticks that run at once and how a session runs them, a line per node, and which nodes go tick by
+        tick.
 
     Raises:
         UnsupportedNode: a node that the engine cannot hold.
     """
     plan = graph if isinstance(graph, Plan) else compile_graph(graph, arithmetic)
     lines = [f"{plan.arithmetic}, up to {plan.block(batch)} ticks at once for {batch} sample{'s' if batch > 1 else ''}"]
+    why = by_tape(plan, batch)
+    lines.append(f"a session goes node by node: {why}" if why else "a session runs whole ticks by tape")
     width = max(len(name) for name in plan.graph.nodes)
     for name in plan.graph.order:
         operation = plan.steps["node", name].operation

@@ -58,6 +58,7 @@ class Linear(Synapses):
         self.rule: LinearRule | None = None
         self.plans: dict[Schedule, Int64] = {}
         self.choices: dict[tuple[int, int, int], Schedule] = {}
+        self.lines: tuple[Int64, NDArray[np.uint32], Array] | None = None
         if weight.dtype != np.float32:
             self.rows = np.ascontiguousarray(weight.T)
             self.plain = cache.load("linear_plain", weight.dtype.name)
@@ -71,8 +72,8 @@ class Linear(Synapses):
         living = float(alive.mean())
         self.sparse = csr(weight.T) if living < KEEP_SPARSE else None
         shape = (self.inputs, self.outputs, lead, self.storage, living)
-        # Target by target, for events that are all 1.
-        self.lines = csr(weight) if self.sparse is not None and lead == 1 and not scaled else None
+        if self.sparse is not None and lead == 1 and not scaled:
+            self.lines = csr(weight)  # target by target, for events that are all 1
         self.rule = LinearRule(*shape, self.exact, self.sparse is not None, machine_caches(), self.lines is not None)
         how = {"STORAGE": self.storage, "SCALED": scaled}
         self.single = self.rule.choose(1, 1)

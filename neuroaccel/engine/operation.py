@@ -6,7 +6,7 @@ A session works in blocks of K ticks. An operation sees them all at once, unless
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -239,6 +239,9 @@ class Operation(ABC):
     def restored(self, work: Work) -> None:  # noqa: B027  # most have nothing to learn
         """Learn that the state was put in from outside."""
 
+    def loaded(self, work: Work, arrays: Collection[str]) -> None:  # noqa: B027  # most hold their weights themselves
+        """Take up weights that were loaded: ``arrays`` says which of the node's."""
+
     def counters(self, batch: int) -> dict[str, Int64]:
         """The raw counts of N samples, at 0."""
         return {column: np.zeros(batch, np.int64) for column in self.columns}
@@ -284,6 +287,18 @@ class Latch(Operation):
             tick = work.tick(t)
             self.emit(tick)
             self.take(tick)
+
+
+class Learner(Operation):
+    """An operation that runs in its turn and learns at the end of the tick, from what all others gave in it."""
+
+    @abstractmethod
+    def react(self, work: Work) -> None:
+        """Set ``work.out`` of one tick."""
+
+    @abstractmethod
+    def learn(self, work: Work) -> None:
+        """Learn from one tick; what is learnt holds from the next."""
 
 
 class Same(Operation):

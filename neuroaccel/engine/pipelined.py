@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
-from neuroaccel.engine.operation import SOME, Buffer, Int64, Latch, Operation, Work
+from neuroaccel.engine.operation import SOME, Array, Buffer, Int64, Latch, Operation, Work
 
 
 class Pipelined(Latch):
@@ -21,7 +21,8 @@ class Pipelined(Latch):
         super().__init__(inner.name, inner.static, inner.dtype)
         self.inner = inner
         shape = inner.static.shape
-        self.fresh = {"pending": np.zeros(shape, self.dtype), "touched": np.zeros(shape, np.uint8)}
+        held = {"pending": np.zeros(shape, self.dtype), "touched": np.zeros(shape, np.uint8)}
+        self.fresh = {**inner.fresh, **held}
 
     @property
     def weight_width(self) -> int:
@@ -35,6 +36,15 @@ class Pipelined(Latch):
 
     def scratch(self) -> dict[str, Any]:
         return self.inner.scratch()
+
+    def inward(self, key: str, value: Array) -> Array:
+        return self.inner.inward(key, value) if key in self.inner.fresh else value
+
+    def outward(self, key: str, value: Array) -> Array:
+        return self.inner.outward(key, value) if key in self.inner.fresh else value
+
+    def loaded(self, work: Work, arrays: Collection[str]) -> None:
+        self.inner.loaded(work, arrays)
 
     def emit(self, work: Work) -> None:
         work.out.value[...] = work.flat("pending")

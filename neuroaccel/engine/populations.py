@@ -61,7 +61,8 @@ class Population(Operation):
     @cached_property
     def kernel(self) -> cache.Kernel:
         """Compiled where a session is opened on it, for another operation may run these neurons with its own."""
-        return cache.compile_source(f"neuron_{self.program.key}_{self.dtype.name}", self.source, self.dtype.name)
+        text = cache.stamped(self.source)
+        return cache.compile_source(f"neuron_{self.program.key}_{self.dtype.name}", text, self.dtype.name)
 
     def allocate(self, batch: int) -> dict[str, Array]:
         _ = self.kernel

@@ -148,8 +148,9 @@ class LinearRule:
             times["csr"] = events * CSR_EVENT + products * self.living * CSR
         if self.lines and rows > 1:
             whole, rest = divmod(rows, LINES)
-            # Of 16 rows 16, 8 or 4 go at once.
-            lots = 16 * whole + (0 if not rest else 4 if rest <= 64 else 8 if rest <= 128 else 16)
+            groups = -(-rest // 16)
+            # Above 8 groups of 16 rows an even number goes at once.
+            lots = 16 * whole + (groups if groups <= 8 else groups + groups % 2)
             passes = whole + (rest > 0)
             living = self.living * self.inputs * self.outputs
             times["lines"] = living * (lots * LINE + passes * LINE_WEIGHT)

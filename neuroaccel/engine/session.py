@@ -14,8 +14,9 @@ from neuroaccel.engine.clocks import Clockwork, Records
 from neuroaccel.engine.compiler import compile_graph, recompiled
 from neuroaccel.engine.events import EventStream
 from neuroaccel.engine.inputs import Feed, Fill, by_name, is_stream
-from neuroaccel.engine.operation import SOME, Array, Buffer, Latch, Now, Operation, Same, Work
+from neuroaccel.engine.operation import SOME, Array, Buffer, Latch, Learner, Now, Operation, Same, Work
 from neuroaccel.engine.plan import Number, Plan, Ref, origin
+from neuroaccel.engine.taped import Taped, by_tape
 from neuroaccel.engine.weights import replaced
 from neuroaccel.errors import InputError, StateError
 from neuroaccel.graph import Graph, Input, Neuron, Output
@@ -35,6 +36,7 @@ class Session:
             that :func:`~neuroaccel.engine.run.run` records, ``"spikes"`` their emissions.
         block: most ticks that it runs at once; the default is the plan's own measure.
         dropped: whether samples of it can stand still, as those of a Scope behind a Keep do.
+        tape: whether it may run by tape, where :func:`~neuroaccel.engine.taped.by_tape` finds that worth while.
 
     ``counts`` holds node → column → int64 ``[N]``, of every sample since its last reset (empty if not counted); it is
     not part of the state. ``weights_read`` holds, per synapse, how many weights its kernel read.
@@ -48,6 +50,7 @@ class Session:
         record: bool | Literal["spikes"] = False,
         block: int | None = None,
         dropped: bool = False,
+        tape: bool = False,
     ) -> None:
         if batch < 1:
             raise InputError(f"a session needs at least one sample, not {batch}")
@@ -73,6 +76,7 @@ class Session:
             for name, operation in plan.inner.items()
         }
         self._clockwork = Clockwork(self)
+        self._taped = Taped(self) if tape and not record and not by_tape(plan, batch) else None
         graph = plan.graph
         emitting = [r for r in plan.steps if r[0] == "node" and not isinstance(graph.nodes[r[1]], Output)]
         emitting = [r for r in emitting if not plan.steps[r].operation.merged]
@@ -99,6 +103,7 @@ class Session:
 
     @property
     def counts(self) -> dict[str, dict[str, NDArray[np.int64]]]:
+        self._settle()
         kept = self._columns if self._track else {}
         found = {name: self._book(name, columns) for name, columns in kept.items()}
         for scope, inner in self.inner.items():
@@ -113,6 +118,7 @@ class Session:
 
     @property
     def weights_read(self) -> dict[str, NDArray[np.int64]]:
+        self._settle()
         found = {name: c["weights_read"] for name, c in self._columns.items() if "weights_read" in c}
         for scope, inner in self.inner.items():
             found |= {f"{scope}/{name}": read for name, read in inner.weights_read.items()}
@@ -126,6 +132,7 @@ class Session:
     def ticks_run(self, name: str) -> int:
         """On how many ticks a node's operation has run since the session began."""
         ref: Ref = ("node", name)
+        self._settle()
         return self._clockwork.ran[ref] if ref in self.plan.timed else self._ran
 
     def _allocate(self) -> None:
@@ -177,6 +184,11 @@ class Session:
             self._single[ref, t] = self._works[ref].tick(t)
         return self._single[ref, t]
 
+    def _settle(self) -> None:
+        """Bring state and counts to the present tick, where a tape holds them."""
+        if self._taped is not None:
+            self._taped.settle()
+
     def begin(self, first_sample: int = 0) -> Session:
         """Fresh, with other samples.
 
@@ -223,6 +235,9 @@ class Session:
                 have run.
             StateError: something else than bad input broke off an earlier tick in the middle.
         """
+        if self._taped is not None and not self._torn and self._taped.step(values):
+            self._went_on(1)
+            return self._taped.outputs()
         given = by_name(self.plan.graph, values)
         if any(is_stream(value) for value in given.values()):
             return streams.step(self, given)
@@ -245,7 +260,10 @@ class Session:
         """
         for first in range(start, ticks, self.block):
             last = min(first + self.block, ticks)
-            self._run(self.check(feeds, first, last), last - first)
+            if self._taped is not None and not self._torn and self._taped.block(feeds, first, last):
+                self._went_on(last - first)
+            else:
+                self._run(self.check(feeds, first, last), last - first)
             yield first, last
 
     def check(self, feeds: Mapping[str, Feed], first: int, last: int) -> dict[str, Fill]:
@@ -279,6 +297,9 @@ class Session:
             self.rewind(moment)
             raise
         self._torn = False
+        self._went_on(ticks)
+
+    def _went_on(self, ticks: int) -> None:
         self._ticks = ticks
         self._now.tick += ticks
         self._ran += ticks
@@ -331,6 +352,8 @@ class Session:
 
     def last_block(self, ref: Ref) -> Buffer:
         """What a step gave in the last block, one row per tick and sample."""
+        if self._taped is not None:
+            self._taped.show(ref)
         return self._buffers[ref].rows(0, self._ticks * self.batch)
 
     def _mend(self) -> None:
@@ -342,6 +365,11 @@ class Session:
             inner._mend()
 
     def _go(self, ticks: int) -> None:
+        if self._taped is not None:
+            rows = {name: self._work(("node", name), ticks).out.value for name in self.plan.graph.inputs}
+            if not self._taped.run(rows, ticks):
+                raise InputError(f"tick {self.tick}: values that their Inputs do not allow")
+            return
         steps = self.plan.steps
         silent: set[Ref] = set()
         for stage in self.plan.stages:
@@ -379,7 +407,12 @@ class Session:
             self._clockwork.tick(ref, t, part)
             return
         operation, work = self.plan.steps[ref].operation, self._one(ref, t)
-        if not isinstance(operation, Latch):
+        if isinstance(operation, Learner):
+            if part == "take":
+                operation.learn(work)
+                return
+            operation.react(work)
+        elif not isinstance(operation, Latch):
             operation.run(work)
         elif part == "emit":
             operation.emit(work)
@@ -409,6 +442,8 @@ class Session:
         if operation.merged:
             how = operation.explain()
             raise InputError(f"node '{name}' has no values, its part is done with others' ({how}); give it an Output")
+        if self._taped is not None:
+            self._taped.show(("node", name))
         return self._block_of(self._works["node", name].out.value, self.plan.signals[name].shape)
 
     def value(self, name: str) -> NDArray[Any]:
@@ -420,6 +455,8 @@ class Session:
         """What entered a neuron in the last block, ``[K, N, *shape]``."""
         node = self.plan.graph.nodes[name]
         assert isinstance(node, Neuron)
+        if self._taped is not None:
+            self._taped.show(self.plan.steps["node", name].sources[0])
         array = self._operation(name).current(self._works["node", name])
         return self._block_of(array[: self._ticks * self.batch], node.shape)
 
@@ -462,6 +499,7 @@ class Session:
 
     def _exported(self, *ref: Any) -> dict[str, Array]:
         operation, work = self.plan.steps[ref].operation, self._works[ref]
+        self._settle()
         operation.settle(work)
         out = {}
         for key, fresh in operation.fresh.items():
@@ -482,6 +520,7 @@ class Session:
 
     def arrays(self) -> Iterator[Array]:
         """Everything that belongs to samples: states and counts, those of scopes among them; not copies."""
+        self._settle()
         for work in self._works.values():
             yield from work.state.values()
             yield from work.counts.values()
@@ -491,6 +530,8 @@ class Session:
     def refresh(self, mask: NDArray[np.bool_] | None = None) -> None:
         """Bring the state of samples (None: of all) back to the fresh one; counts go on."""
         chosen: Any = slice(None) if mask is None else mask
+        if self._taped is not None:
+            self._taped.forget()
         for ref, work in self._works.items() if self._moved else ():
             if ref not in self._fresh:
                 self._fresh[ref] = self.plan.steps[ref].operation.allocate(1)
@@ -522,6 +563,8 @@ class Session:
     def load(self, weights: Mapping[str, ArrayLike | Mapping[str, ArrayLike]]) -> None:
         """Other weights from the next tick on; states and counts stay as they are.
 
+        A plastic synapse's weights become these in every sample, now and after a reset; its traces stay.
+
         Arguments:
             weights: synapse → its weight, or → ``{"weight": …, "bias": …}``, of a Dendrite also ``"gate"``, in the
                 shapes that they have. On a grid they must lie on it.
@@ -532,13 +575,19 @@ class Session:
             UnsupportedNode: in integer arithmetic, weights or sums that leave their formats; nothing is changed then.
         """
         self._take_up(recompiled(self.plan, replaced(self.plan.graph, weights)))
+        for path, given in weights.items():
+            owner, name = self.within(path)
+            arrays = list(given) if isinstance(given, Mapping) else ["weight"]
+            owner._operation(name).loaded(owner._works["node", name], arrays)
 
     def _take_up(self, plan: Plan) -> None:
         """Go on with another plan of the same nodes, whose weights may differ."""
+        self._settle()
         for ref, work in self._works.items():
             self.plan.steps[ref].operation.settle(work)
         books = {name: self._book(name, columns) for name, columns in self._columns.items()}
         self.plan, self._earlier, self._moved = plan, {}, True
+        self._fresh.clear()  # weights that learn begin with those of the plan
         for name, columns in self._columns.items():
             now = self._book(name, columns)
             lacking = {key: value - now[key] for key, value in books[name].items()}
@@ -550,6 +599,7 @@ class Session:
             inner._take_up(plan.inner[name].plan)
         self._parts.clear()
         self._single.clear()
+        self._taped = None if self._taped is None else Taped(self)
 
     def reset(self, mask: ArrayLike | None = None) -> None:
         """Bring samples back to the fresh state and their counts to 0.
@@ -576,15 +626,20 @@ class Session:
 
     def _put(self, arrays: Mapping[str, Array]) -> None:
         self._mend()
-        self._moved = True
-        for ref, work in self._works.items():
-            operation = self.plan.steps[ref].operation
-            for key in operation.fresh:
-                work.state[key][...] = operation.inward(key, arrays[f"{ref[1]}/{key}"])
-            operation.restored(work)
+        if self._taped is not None:
+            self._taped.forget()
+        for ref, operation in ((ref, self.plan.steps[ref].operation) for ref in self._works):
+            self._import(ref, {key: arrays[f"{ref[1]}/{key}"] for key in operation.fresh})
         for name in self._carried:
             mine = {key.removeprefix(f"{name}/"): v for key, v in arrays.items() if key.startswith(f"{name}/")}
             self.inner[name]._put(mine)
+
+    def _import(self, ref: Ref, state: Mapping[str, Array]) -> None:
+        """Put the state ``[N, ...]`` of an operation into its own layout."""
+        operation, work, self._moved = self.plan.steps[ref].operation, self._works[ref], True
+        for key, value in state.items():
+            work.state[key][...] = operation.inward(key, value.reshape(self.batch, *operation.fresh[key].shape))
+        operation.restored(work)
 
     def _copied_counts(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Every count with a copy of it, those of scopes among them."""
@@ -616,4 +671,4 @@ def open(graph: Graph, batch: int = 1, *, arithmetic: Number = "float32", counts
     Raises:
         UnsupportedNode: a node that the engine cannot hold.
     """
-    return Session(compile_graph(graph, arithmetic), batch, counts)
+    return Session(compile_graph(graph, arithmetic), batch, counts, tape=True)

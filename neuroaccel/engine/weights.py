@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroaccel.errors import GraphError
 from neuroaccel.graph import Dendrite, Graph, Scope, Synapse, infer
-from neuroaccel.graph import nodes as n
 from neuroaccel.graph.rules import exact_sums
 from neuroaccel.graph.signal import WHOLE, summed
 
@@ -62,7 +61,7 @@ def _exact(graph: Graph) -> set[str]:
     """Nodes whose inputs, and a Dendrite's own sums, are on a grid, so that no sum depends on its order."""
     signals = infer(graph)
     entering = {
-        name: [summed(name, [signals[e.source] for e in graph.into(name, port)]) for port in n.ports_of(node)]
+        name: [summed(name, [signals[e.source] for e in graph.into(name, port)]) for port in graph.ports(name)]
         for name, node in graph.nodes.items()
     }
     within = {

@@ -38,10 +38,10 @@ class CountingRule:
         columns: columns that a node of this type may fill; :func:`columns_of` says which of them one node does.
         nominal: in-border products per tick with every weight and input non-zero.
         pruned: those of them whose weight is 0, whatever the reason.
-        elementwise: operations per tick outside the balance (gates, tables, norms, running values).
+        elementwise: operations per tick outside the balance (gates, tables, norms, running values, traces).
         updates: neuron updates per tick that a clocked chip makes.
         adc_conversions: conversions per tick of a clocked array, every group and input bit.
-        learning_updates: weights that a plastic node moves per tick.
+        learning_updates: weights that a plastic node may move per tick; executors count those that it does.
     """
 
     columns: tuple[str, ...]
@@ -146,6 +146,11 @@ def _moved(graph: Graph, name: str, signals: Signals) -> int:
     return int(node.weight.size) if isinstance(node, n.Synapse) and node.plastic is not None else 0
 
 
+def _traced(graph: Graph, name: str, signals: Signals) -> int:
+    """E = λ·E + x·y of every weight that may learn, at every place."""
+    return _products(graph, name, signals) if _moved(graph, name, signals) else 0
+
+
 def _inside(field: str) -> Count:
     """The same number of a scope's graph, over the steps that it makes in one tick of the parent."""
 
@@ -161,9 +166,13 @@ def _inside(field: str) -> Count:
 
 
 _SYNAPSE = CountingRule(
-    ("nominal", "synaptic_events", "macs", "weight_bytes", "event_bytes", "adc_conversions", "learning_updates"),
+    (
+        *("nominal", "synaptic_events", "macs", "weight_bytes", "event_bytes", "adc_conversions"),
+        *("learning_updates", "elementwise", "state_bytes"),
+    ),
     nominal=_products,
     pruned=_pruned,
+    elementwise=_traced,
     adc_conversions=_conversions,
     learning_updates=_moved,
 )
@@ -240,7 +249,8 @@ def columns_of(graph: Graph, name: str, signals: Signals) -> tuple[str, ...]:
         dense = "macs" if isinstance(node, n.Synapse) else ""  # a dendrite's own products are macs on any edge
         empty |= {"synaptic_events", dense} - {product_column(graph, name, signals)}
         empty |= {"adc_conversions"} if _conversions(graph, name, signals) == 0 else set()
-        empty |= {"learning_updates"} if _moved(graph, name, signals) == 0 else set()
+        learns = _moved(graph, name, signals) > 0
+        empty |= set() if learns else {"learning_updates", "elementwise", "state_bytes"}
     if isinstance(node, n.Neuron):
         empty |= {"count": set(), "spike": {"graded_bits"}}.get(node.program.emit.kind, {"graded_bits", "spikes"})
     if isinstance(node, n.Attention) and node.how != "softmax":
@@ -254,5 +264,8 @@ def nominal_per_tick(graph: Graph, name: str, signals: Signals) -> int:
 
 
 def pruned_per_tick(graph: Graph, name: str, signals: Signals) -> int:
-    """Those of :func:`nominal_per_tick` whose weight is 0. A plastic node's: as it starts."""
+    """Those of :func:`nominal_per_tick` whose weight is 0.
+
+    A plastic node's as it starts; executors count those that are 0 at each tick.
+    """
     return rule_of(graph.nodes[name]).pruned(graph, name, signals)

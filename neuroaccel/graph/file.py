@@ -21,7 +21,9 @@ from neuroaccel.graph.graph import Edge, Graph
 from neuroaccel.program import Arithmetic, Fixed, Program
 
 FORMAT = 1
-OPSET = 1
+OPSET = 2
+# Fields that came later: with the value that they have by default they are left out, and the file stays as it was.
+_ADDED: dict[str, dict[str, Any]] = {"Attention": {"scale": None}}
 _RECORDS: dict[str, type] = {
     t.__name__: t
     for t in vars(node_types).values()
@@ -36,10 +38,14 @@ def _encode(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
     if isinstance(value, Program):
         return {"program": value.to_json()}
     if dataclasses.is_dataclass(value):
+        kind = type(value).__name__
+        added = _ADDED.get(kind, {})
         fields = {
-            f.name: _encode(getattr(value, f.name), f"{path}/{f.name}", arrays) for f in dataclasses.fields(value)
+            f.name: _encode(getattr(value, f.name), f"{path}/{f.name}", arrays)
+            for f in dataclasses.fields(value)
+            if not (f.name in added and getattr(value, f.name) == added[f.name])
         }
-        return {"type": type(value).__name__, "fields": fields}
+        return {"type": kind, "fields": fields}
     if isinstance(value, (tuple, list)):
         return [_encode(v, f"{path}/{i}", arrays) for i, v in enumerate(value)]
     if hasattr(value, "items"):
@@ -68,11 +74,24 @@ def _decode(data: Any, arrays: dict[str, NDArray[Any]], lists: bool = False) -> 
     return record(**fields)
 
 
+def _opset(graph: Graph) -> int:
+    """The oldest set of operations that holds all of a graph, so that whoever can read it may.
+
+    2: ``scale`` and the port ``mask`` of an Attention.
+    """
+    for name, node in graph.nodes.items():
+        if isinstance(node, node_types.Scope) and _opset(node.graph) == OPSET:
+            return OPSET
+        if isinstance(node, node_types.Attention) and (node.scale is not None or graph.into(name, "mask")):
+            return OPSET
+    return 1
+
+
 def to_bytes(graph: Graph) -> bytes:
     """The model file's content; equal graphs give equal bytes."""
     arrays: dict[str, NDArray[Any]] = {}
     body = _encode(graph, "graph", arrays)
-    header = {"format": FORMAT, "opset": OPSET, "graph": body}
+    header = {"format": FORMAT, "opset": _opset(graph), "graph": body}
     return bytes(save(arrays, metadata={"neuroaccel": json.dumps(header, allow_nan=False)}))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from neuroaccel.graph.fanout import fan_out
 from neuroaccel.graph.graph import Graph
 from neuroaccel.graph.infer import infer
-from neuroaccel.graph.nodes import AvgPool2d, Conv2d, Flatten, Linear, Pool2d, SumPool2d
+from neuroaccel.graph.nodes import AvgPool2d, Conv2d, Flatten, Linear, Pool2d, Scope, SumPool2d
 from neuroaccel.graph.rules import conv_output
 
 Shape = tuple[int, ...]
@@ -22,8 +22,11 @@ def fold_pools(graph: Graph) -> Graph:
     """The same network with every exactly foldable SumPool2d and AvgPool2d gone.
 
     A pool stays where something other than a Linear or Conv2d (directly or behind a Flatten) reads it, where a padded
-    convolution would read what the pool cut off, or where the convolution is dilated.
+    convolution would read what the pool cut off, or where the convolution is dilated. Graphs of scopes are folded too.
     """
+    scopes = {name: node for name, node in graph.nodes.items() if isinstance(node, Scope)}
+    inner = {name: replace(node, graph=fold_pools(node.graph)) for name, node in scopes.items()}
+    graph = replace(graph, nodes={**graph.nodes, **inner})
     for name in reversed(graph.of_type(SumPool2d, AvgPool2d)):  # of two in a row the second must go first
         graph = _without(graph, name) or graph
     return graph
@@ -47,7 +50,7 @@ def _readers(graph: Graph, pool: str) -> list[tuple[str | None, str]] | None:
             found.append((None, edge.target))
         else:
             return None
-    if any(len(graph.into(synapse)) != 1 for _, synapse in found) or not found:
+    if any(len(graph.into(synapse)) != 1 for _, synapse in found) or not found:  # one that learns has three
         return None
     return found
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from neuroaccel.errors import GraphError
-from neuroaccel.graph.nodes import LATE_PORTS, Delay, Dendrite, Input, Keep, Node, Output, Synapse, Window
+from neuroaccel.graph.nodes import LATE_PORTS, Delay, Dendrite, Input, Keep, Node, Output, Synapse, Window, ports_of
 
 LATCHES = (Delay, Synapse, Dendrite)
 
@@ -59,6 +59,17 @@ class Graph:
         """Edges that enter a node (a port of it), in the order of their names."""
         found = [e for e in self.edges if e.target == name and (port is None or e.port == port)]
         return tuple(sorted(found, key=lambda e: e.name))
+
+    def ports(self, name: str) -> tuple[str, ...]:
+        """Ports that a node reads as it runs: those that must be fed, and the optional ones that are."""
+        node = self.nodes[name]
+        fed = {e.port for e in self.edges if e.target == name}
+        return (*ports_of(node), *(p for p in node.optional_ports if p in fed and p not in LATE_PORTS))
+
+    def late_ports(self, name: str) -> tuple[str, ...]:
+        """Ports that a node reads at the end of the tick."""
+        plastic = getattr(self.nodes[name], "plastic", None) is not None
+        return LATE_PORTS if plastic else ()
 
     def out_of(self, name: str) -> tuple[Edge, ...]:
         """Edges that leave a node, in the order of their names."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from neuroaccel.errors import GraphError, ProgramError
 from neuroaccel.graph import nodes as n
 from neuroaccel.graph.clocks import clocks
@@ -37,28 +40,73 @@ def _one_pass(graph: Graph, close: set[str]) -> tuple[dict[str, Signal], set[str
     """Infer in the order of execution; what feedback brings is read ahead and checked afterwards."""
     signals: dict[str, Signal] = {}
     ahead: dict[str, Signal] = {}
+    late: set[str] = set()  # what learning rules read of nodes that run later
     for name in graph.order:
         node = graph.nodes[name]
-        ports: dict[str, Signal] = {}
-        for port in n.ports_of(node):
-            arriving = []
-            for e in graph.into(name, port):
-                if e.source not in signals:
-                    ahead[e.source] = _ahead(graph, e, close)
-                arriving.append(signals.get(e.source) or ahead[e.source])
-            if arriving:
-                ports[port] = summed(name, arriving)
-        try:
-            signals[name] = emits(node, name, ports)
-        except ProgramError as error:
-            raise GraphError(str(error)) from error
+        signals[name] = _emitted(node, name, _entering(graph, name, signals, ahead, close))
+        learning = {e.source for port in graph.late_ports(name) for e in graph.into(name, port)}
+        if any(not signals[s].exact if s in signals else s in close for s in learning):
+            signals[name] = replace(signals[name], exact=False)
+        late |= {s for s in learning if s not in signals}
     for name, expected in ahead.items():
         found = signals[name]
         if (found.shape, found.kind, found.maximum) != (expected.shape, expected.kind, expected.maximum):
             raise GraphError(f"feedback from '{name}' brings {found}, where {expected} was expected")
     for name in graph.of_type(n.Synapse):
         _check_plastic(graph, name, signals)
-    return signals, set(ahead)
+    return signals, set(ahead) | late
+
+
+def _entering(
+    graph: Graph, name: str, signals: dict[str, Signal], ahead: dict[str, Signal], close: set[str]
+) -> dict[str, Signal]:
+    """What enters the ports of a node; what feedback brings is noted in ``ahead``."""
+    ports: dict[str, Signal] = {}
+    for port in graph.ports(name):
+        arriving = []
+        for e in graph.into(name, port):
+            if e.source not in signals:
+                ahead[e.source] = _ahead(graph, e, close)
+            arriving.append(signals.get(e.source) or ahead[e.source])
+        if arriving:
+            ports[port] = summed(name, arriving)
+    return ports
+
+
+def _emitted(node: n.Node, name: str, ports: dict[str, Signal]) -> Signal:
+    try:
+        return emits(node, name, ports)
+    except ProgramError as error:
+        raise GraphError(str(error)) from error
+
+
+def with_scopes_typed(graph: Graph) -> Graph:
+    """The graph with the Inputs of its scopes' graphs, and of theirs, as what enters them: binary, counts, or analog.
+
+    An Input that has a grid stays as it is.
+
+    Raises:
+        GraphError: as of :func:`infer`.
+    """
+    _check_names(graph)
+    signals: dict[str, Signal] = {}
+    nodes = dict(graph.nodes)
+    for name in graph.order:
+        ports, node = _entering(graph, name, signals, {}, set()), nodes[name]
+        if isinstance(node, n.Scope):
+            node = nodes[name] = _typed(node, ports)
+        signals[name] = _emitted(node, name, ports)
+    return replace(graph, nodes=nodes)
+
+
+def _typed(scope: n.Scope, ports: dict[str, Signal]) -> n.Scope:
+    nodes = dict(scope.graph.nodes)
+    for port in scope.port_names:
+        entry, signal = nodes[port], ports[port]
+        if isinstance(entry, n.Input) and entry.grid is None:
+            maximum = signal.maximum or 1 if signal.kind == "count" else 1
+            nodes[port] = replace(entry, edge=signal.kind, maximum=maximum)
+    return replace(scope, graph=with_scopes_typed(replace(scope.graph, nodes=nodes)))
 
 
 def _ahead(graph: Graph, edge: Edge, close: set[str]) -> Signal:
@@ -95,6 +143,12 @@ def _check_plastic(graph: Graph, name: str, signals: dict[str, Signal]) -> None:
             )
     if node.plastic is not None and node.grid is None and node.arithmetic is None:
         raise GraphError(f"{node.kind} '{name}' is plastic and has no grid that its updates could be rounded to")
+    if node.plastic is not None:
+        rule, q = node.plastic, 0 if node.grid is None else node.grid.q
+        if not (0 <= rule.trace_decay <= 1 and math.isfinite(rule.rate) and math.isfinite(rule.bound)):
+            raise GraphError(f"{node.kind} '{name}': {rule}; trace_decay is from 0 to 1, rate and bound are finite")
+        if node.grid is not None and rule.limit(q) <= 0:
+            raise GraphError(f"{node.kind} '{name}': its bound {rule.bound} is below a step of its grid, 2^-{q}")
 
 
 def _check_names(graph: Graph) -> None:

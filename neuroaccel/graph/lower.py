@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,9 +15,11 @@ from neuroaccel.errors import GraphError, InputError, UnsupportedNode
 from neuroaccel.graph import nodes as n
 from neuroaccel.graph.fold import fold_pools
 from neuroaccel.graph.graph import Edge, Graph
+from neuroaccel.graph.infer import with_scopes_typed
 from neuroaccel.graph.snap import snap as snap_weights
 from neuroaccel.network import Keep, Memory, Network, Scope, Window
-from neuroaccel.network.nodes import Constant, InputPort, OutputPort
+from neuroaccel.network.attention import Attention
+from neuroaccel.network.nodes import Constant, InputPort, OutputPort, Pointwise
 from neuroaccel.neurons import Neuron
 from neuroaccel.synapses import (
     Add,
@@ -26,6 +28,7 @@ from neuroaccel.synapses import (
     DendriticConv1d,
     DendriticConv2d,
     Dropout,
+    PlasticLinear,
     Readout,
     Recurrent,
     SumPool2d,
@@ -33,6 +36,7 @@ from neuroaccel.synapses import (
 
 Shape = tuple[int, ...]
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+EVERY = 149  # the smallest float32 is 2^-149
 
 
 @dataclass
@@ -89,36 +93,81 @@ def lower(
         raise InputError(f"lower takes a network of layers, not {type(net).__name__}")
     if not isinstance(net, Network):
         net = Network(list(net) if isinstance(net, Sequence | nn.Sequential) else [net])
-    for name in net.names:
-        layer = net[name]
-        if isinstance(layer, NORMS) and layer.running_var is None:
-            raise UnsupportedNode(name, "lower", "a BatchNorm without running statistics depends on its batch")
     given = {
         n: _example(n, v) for n, v in (example if isinstance(example, Mapping) else {net.inputs[0]: example}).items()
     }
-    shapes = net.shapes(given)
-    draft = _Draft()
-    for name in net.names:
-        entering = [shapes[e.source] for e in net.edges if e.target == name]
-        if isinstance(net[name], InputPort):
-            draft.nodes[name] = _input(name, given[name], maximum, grid or getattr(net[name], "grid", None))
-        else:
-            _translate(draft, name, net[name], entering[0] if entering else (), shapes[name])
-    draft.edges += net.edges
-    for name in [m for m in net.order if isinstance(net[m], NORMS)]:
-        _fold_norm(draft, name, net)
-    _take_out(draft)
-    inside = {(name, draft.synapse[name]) for name in draft.entry}
-    draft.edges = [
-        e if (e.target, e.source) in inside else replace(e, target=draft.entry.get(e.target, e.target))
-        for e in draft.edges
-    ]
-    graph = Graph(draft.nodes, tuple(draft.edges), "instant", dt, dict(metadata or {})).validate()
+    inputs = {
+        name: _input(name, x, maximum, grid or getattr(net[name], "grid", None))
+        for name, x in given.items()
+        if name in net.inputs
+    }
+    graph = replace(_drafted(net, given, inputs, snap), dt=dt, metadata=dict(metadata or {}))
+    graph = with_scopes_typed(graph).validate()
     if fold:
         graph = fold_pools(graph)
     if snap:
         graph = snap_weights(graph, weight_bits)
     return graph.validate()
+
+
+def _drafted(net: Network, given: Mapping[str, Tensor], inputs: Mapping[str, n.Input], snap: bool) -> Graph:
+    """A network as it is, normalisations folded; Inputs of its scopes' graphs are analog, whatever enters them.
+
+    Arguments:
+        net: the network.
+        given: Input → an example, which gives shape and device.
+        inputs: Input → its node.
+        snap: whether weights will be snapped.
+    """
+    for name in net.names:
+        layer = net[name]
+        if isinstance(layer, NORMS) and layer.running_var is None:
+            raise UnsupportedNode(name, "lower", "a BatchNorm without running statistics depends on its batch")
+        if isinstance(layer, PlasticLinear) and layer.rule.grid is None and not snap:
+            raise UnsupportedNode(name, "lower", "what it learns needs a grid: give ThreeFactor(grid=...), or snap")
+    shapes = net.shapes(given)
+    draft = _Draft()
+    for name in net.names:
+        layer = net[name]
+        entering = {e.port: shapes[e.source] for e in reversed(net.into(name))}
+        if isinstance(layer, InputPort):
+            draft.nodes[name] = inputs[name]
+        elif isinstance(layer, Scope):
+            draft.nodes[name] = _scope(name, layer, entering, next(iter(given.values())).device, snap)
+        else:
+            first = [shapes[e.source] for e in net.edges if e.target == name][:1]
+            _translate(draft, name, layer, first[0] if first else (), shapes[name])
+    draft.edges += net.edges
+    for name in [m for m in net.order if isinstance(net[m], NORMS)]:
+        _fold_norm(draft, name, net)
+    _take_out(draft)
+    inside = {(name, draft.synapse[name]) for name in draft.entry}
+    edges = (
+        e if (e.target, e.source) in inside else replace(e, target=draft.entry.get(e.target, e.target))
+        for e in draft.edges
+    )
+    return Graph(draft.nodes, tuple(edges))
+
+
+def _scope(name: str, layer: Scope, entering: Mapping[str, Shape], device: torch.device, snap: bool) -> n.Scope:
+    """A network in a network; its graph's Inputs have the names of its ports."""
+    given: dict[str, Tensor] = {}
+    inputs: dict[str, n.Input] = {}
+    called = dict(zip(layer.net.inputs, layer.ports, strict=True))
+    for entry, port in called.items():
+        shape = entering[port][1:] if layer.input == "slice" else entering[port]
+        given[entry] = torch.zeros((1, 1, *shape), device=device)
+        inputs[entry] = n.Input(shape, "analog", grid=getattr(layer.net[entry], "grid", None))
+    try:
+        inner = _drafted(layer.net, given, inputs, snap)
+    except UnsupportedNode as error:
+        raise UnsupportedNode(f"{name}/{error.node}", error.executor, error.reason) from error
+    if taken := sorted((set(inner.nodes) - set(called)) & set(layer.ports)):
+        raise GraphError(f"scope '{name}': its network has layers called like its ports: {', '.join(taken)}")
+    edges = tuple(replace(e, source=called.get(e.source, e.source)) for e in inner.edges)
+    nodes = {called.get(key, key): node for key, node in inner.nodes.items()}
+    state: Literal["carry", "reset"] = "carry" if layer.carries else "reset"
+    return n.Scope(Graph(nodes, edges), layer.ticks, layer.input, state, layer.output, tuple(layer.ports))
 
 
 def _example(name: str, x: Any) -> Tensor:
@@ -232,6 +281,20 @@ def _dendrite(name: str, layer: Dendritic) -> n.Dendrite:
     )
 
 
+def _plastic(layer: PlasticLinear) -> n.Linear:
+    rule = layer.rule
+    # All float32 weights lie on the finest grid: snapping is then free to choose.
+    grid = n.WeightGrid(EVERY if rule.grid is None else rule.grid)
+    weight, bias = (_array(v) if rule.grid is None else _rounded(v, rule.grid) for v in (layer.weight, layer.bias))
+    plastic = n.Plastic(rule.trace_decay, rule.rate, rule.bound)
+    return n.Linear(np.asarray(weight), bias, grid, plastic=plastic)
+
+
+def _rounded(t: Tensor | None, q: int) -> NDArray[np.float32] | None:
+    """Weights on a grid, as snapping rounds them."""
+    return None if t is None else np.ldexp(np.rint(np.ldexp(t.detach().cpu().double().numpy(), q)), -q).astype("f4")
+
+
 def _node(name: str, layer: nn.Module, before: Shape, after: Shape) -> n.Node:
     if isinstance(layer, OutputPort):
         return n.Output()
@@ -241,6 +304,8 @@ def _node(name: str, layer: nn.Module, before: Shape, after: Shape) -> n.Node:
         return _population(layer, after)
     if isinstance(layer, Dendritic):
         return _dendrite(name, layer)
+    if isinstance(layer, PlasticLinear):
+        return _plastic(layer)
     if isinstance(layer, nn.Linear):
         return n.Linear(np.asarray(_array(layer.weight)), _array(layer.bias))
     _numeric_padding(name, layer)
@@ -287,11 +352,28 @@ def _node(name: str, layer: nn.Module, before: Shape, after: Shape) -> n.Node:
         return n.Window(layer.width, layer.stride)
     if isinstance(layer, Keep):
         return n.Keep()
-    if isinstance(layer, Scope):
-        raise UnsupportedNode(name, "lower", "lower its network by itself, and put the graph into a graph.Scope")
+    if isinstance(layer, Attention):
+        return n.Attention(layer.heads, layer.how, layer.shift, layer.scale)
+    if isinstance(layer, nn.LayerNorm):
+        return _layer_norm(name, layer)
+    if isinstance(layer, nn.Softmax) and layer.dim in (-1, len(before)):
+        return n.Softmax()
+    if isinstance(layer, nn.Unflatten) and layer.dim != 0:
+        return n.Reshape(after)
+    if isinstance(layer, Pointwise) and layer.node is not None:
+        return layer.node
     raise UnsupportedNode(
         name, "lower", f"{type(layer).__name__} has no graph node; use layers of neuroaccel.synapses and neurons"
     )
+
+
+def _layer_norm(name: str, layer: nn.LayerNorm) -> n.LayerNorm:
+    if len(layer.normalized_shape) != 1:
+        raise UnsupportedNode(name, "lower", "a LayerNorm over several axes; flatten them before it")
+    size = layer.normalized_shape[0]
+    weight, bias = _array(layer.weight), _array(layer.bias)
+    weight = np.ones(size, np.float32) if weight is None else weight
+    return n.LayerNorm(weight, np.zeros(size, np.float32) if bias is None else bias, layer.eps)
 
 
 def _fold_norm(draft: _Draft, name: str, net: Network) -> None:
@@ -307,9 +389,13 @@ def _fold_norm(draft: _Draft, name: str, net: Network) -> None:
     holder = draft.synapse.get(source, source)
     node = draft.nodes.get(holder)
     readers = [e for e in draft.edges if e.source == source]
-    if not isinstance(node, n.Synapse | n.Dendrite) or len(readers) != 1 or entering[0].recurrent:
+    learns = isinstance(node, n.Synapse) and node.plastic is not None
+    if not isinstance(node, n.Synapse | n.Dendrite) or learns or len(readers) != 1 or entering[0].recurrent:
         raise UnsupportedNode(
-            name, "lower", "a BatchNorm folds only into the synapse directly before it, read by nothing else; move it"
+            name,
+            "lower",
+            "a BatchNorm folds only into the synapse directly before it, read by nothing else, whose weights do not "
+            "learn while it runs; move it",
         )
     norm: Any = net[name]
     variance, mean = (t.detach().cpu().double().numpy() for t in (norm.running_var, norm.running_mean))

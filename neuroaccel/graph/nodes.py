@@ -5,6 +5,7 @@ Shapes are without batch and time. A node adds up the edges that enter its port 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -52,11 +53,21 @@ class Plastic:
     ``m`` is the third factor, one value that arrives at the synapse's port ``third``; ``y`` is what arrives at port
     ``post``, in the shape of the synapse's output. Both are read at the end of the tick, when every node has run, and
     the new weights hold from the next tick on: so ``y`` may come from the neurons that the synapse itself drives.
+    docs/contracts.md states the order of the operations. A weight beyond the bound stays where it is until it moves.
+
+    Arguments:
+        trace_decay: λ, from 0 to 1.
+        rate: of any sign; 0 learns nothing.
+        bound: the largest weight that learning reaches, at least one step of the grid.
     """
 
     trace_decay: float
     rate: float
     bound: float
+
+    def limit(self, q: int) -> float:
+        """The bound, rounded down to the grid 2^-q."""
+        return math.ldexp(math.floor(math.ldexp(self.bound, q)), -q)
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,13 +285,23 @@ class Readout(Node):
 class Attention(Node):
     """Heads of attention of one query over K keys; ports q [D], k [K, D], v [K, D] → [D].
 
-    ``softmax``: softmax(q·k/√d)·v (close). ``counts``: (q·k)·v·2^-shift on whole numbers, without softmax (exact).
+    ``softmax``: softmax(scale·q·k)·v (close). ``counts``: (q·k)·v·2^-shift on whole numbers, without softmax (exact).
+    A key at which what arrives at the optional port ``mask``, [K] and binary, is 0 takes no part; where no key takes
+    part the result is 0. Without a mask a row of zeros is a key like any other to a softmax, and nothing to counts.
+
+    Arguments:
+        heads: the D features are that many groups in a row, each with an attention of its own.
+        how: ``softmax`` or ``counts``.
+        shift: of counts, at least 0.
+        scale: of the softmax; None is 1/√(D/heads).
     """
 
     ports: ClassVar[tuple[str, ...]] = ("q", "k", "v")
+    optional_ports: ClassVar[tuple[str, ...]] = ("mask",)
     heads: int
     how: Literal["softmax", "counts"] = "counts"
     shift: int = 0
+    scale: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -321,7 +321,16 @@ def _(node: n.Attention, name: str, ports: dict[str, Signal]) -> Signal:
         raise GraphError(f"Attention '{name}': q {q.shape}, k {k.shape}, v {v.shape} do not fit q [D], k and v [K, D]")
     if node.heads < 1 or q.shape[0] % node.heads:
         raise GraphError(f"Attention '{name}': {q.shape[0]} features do not divide into {node.heads} heads")
-    exact = all(s.exact for s in (q, k, v))
+    if node.how not in ("softmax", "counts") or node.shift < 0:
+        raise GraphError(
+            f"Attention '{name}': it is softmax or counts with a shift of at least 0, not {node.how}, {node.shift}"
+        )
+    if node.scale is not None and (node.how != "softmax" or not 0 < node.scale < np.inf):
+        raise GraphError(f"Attention '{name}': scale {node.scale}; a softmax has one above 0, counts have shift")
+    mask = ports.get("mask")
+    if mask is not None and (mask.shape != k.shape[:1] or mask.kind != "binary"):
+        raise GraphError(f"Attention '{name}': its mask must be binary {k.shape[:1]}, a value per key, not {mask}")
+    exact = all(s.exact for s in ports.values())
     if node.how == "softmax":
         return Signal(q.shape, "analog", None, None, False)
     if any(s.kind == "analog" for s in (q, k, v)):
@@ -336,13 +345,18 @@ def _(node: n.Attention, name: str, ports: dict[str, Signal]) -> Signal:
 def _(node: n.LayerNorm, name: str, ports: dict[str, Signal]) -> Signal:
     _finite(name, "weight", node.weight)
     _finite(name, "bias", node.bias)
-    if ports["in"].shape[-1:] != node.weight.shape:
-        raise GraphError(f"LayerNorm '{name}': weight {node.weight.shape} on {ports['in'].shape}")
+    if ports["in"].shape[-1:] != node.weight.shape or node.bias.shape != node.weight.shape:
+        shapes = f"weight {node.weight.shape} on {ports['in'].shape}, bias {node.bias.shape}"
+        raise GraphError(f"LayerNorm '{name}': {shapes}")
+    if not 0 < node.epsilon < np.inf:
+        raise GraphError(f"LayerNorm '{name}': epsilon {node.epsilon}, expected above 0")
     return Signal(ports["in"].shape, "analog", None, None, False)
 
 
 @emits.register
 def _(node: n.Softmax, name: str, ports: dict[str, Signal]) -> Signal:
+    if not ports["in"].shape:
+        raise GraphError(f"Softmax '{name}': its edge has no axis")
     return Signal(ports["in"].shape, "analog", None, None, False)
 
 

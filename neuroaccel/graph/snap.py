@@ -24,6 +24,7 @@ from neuroaccel.graph.infer import infer
 from neuroaccel.graph.signal import WHOLE, Signal, summed
 
 FINEST = 96
+ROOM = 1 << 12  # an input of more steps would leave its weights too few: a current takes all of the 2^24 by itself
 PASSING = (n.Add, n.Delay, n.Probe, n.Flatten, n.Reshape, n.Select, n.SumPool2d, n.AvgPool2d, n.Output)
 
 
@@ -48,12 +49,37 @@ def snap(graph: Graph, weight_bits: int | None = None) -> Graph:
     Returns:
         The same graph with every weight and bias that feeds a target on that target's grid; ``grid`` of a synapse holds
         its q and the largest change. A synapse that reads an analog edge without a grid is left as it is (close).
+        Graphs of scopes are snapped likewise; an analog Input of one, if it has no grid, gets that of what enters it
+        where this leaves room for weights.
 
     Raises:
         GraphError: weights that no grid can hold.
     """
     if weight_bits is not None and not 2 <= weight_bits <= 24:
         raise GraphError(f"weight_bits must be 2 to 24, not {weight_bits}")
+    for name in graph.of_type(n.Scope):
+        # What enters a scope is known once what stands before it is on its grids; that does not depend on the scope.
+        signals, node = infer(_level(graph, weight_bits)), graph.nodes[name]
+        assert isinstance(node, n.Scope)
+        inner = dict(node.graph.nodes)
+        for port in node.port_names:
+            inner[port] = _entry(inner[port], _input(graph, signals, name, port))
+        scope = replace(node, graph=snap(replace(node.graph, nodes=inner), weight_bits))
+        graph = replace(graph, nodes={**graph.nodes, name: scope})
+    return _level(graph, weight_bits)
+
+
+def _entry(node: n.Node, source: Signal) -> n.Node:
+    """An Input of a scope's graph, on the grid of what enters it."""
+    assert isinstance(node, n.Input)
+    if node.edge != "analog" or node.grid is not None or source.frac is None or (source.maximum or ROOM) >= ROOM:
+        return node
+    top = source.maximum or 0
+    return replace(node, grid=n.ValueGrid(source.frac, -top, top))
+
+
+def _level(graph: Graph, weight_bits: int | None) -> Graph:
+    """The graph on grids, but for what is in its scopes."""
     signals = infer(graph)
     nodes = dict(graph.nodes)
     for group in _groups(graph, signals):
@@ -67,9 +93,9 @@ def snap(graph: Graph, weight_bits: int | None = None) -> Graph:
     return Graph(nodes, graph.edges, graph.timing, graph.dt, graph.metadata)
 
 
-def _input(graph: Graph, signals: Mapping[str, Signal], name: str) -> Signal:
-    """What enters a synapse: the sum of its edges."""
-    return summed(name, [signals[e.source] for e in graph.into(name, "in")])
+def _input(graph: Graph, signals: Mapping[str, Signal], name: str, port: str = "in") -> Signal:
+    """What enters a port: the sum of its edges."""
+    return summed(name, [signals[e.source] for e in graph.into(name, port)])
 
 
 def _can(graph: Graph, signals: Mapping[str, Signal], name: str) -> bool:
@@ -80,10 +106,10 @@ def _can(graph: Graph, signals: Mapping[str, Signal], name: str) -> bool:
     return isinstance(node, n.Constant)
 
 
-def _arrivals(graph: Graph, signals: Mapping[str, Signal], target: str) -> dict[str, int]:
+def _arrivals(graph: Graph, signals: Mapping[str, Signal], target: str, port: str) -> dict[str, int]:
     """Synapses and constants whose values meet at a target, with how many of each one element sums."""
     found: dict[str, int] = {}
-    waiting = [(e.source, 1) for e in graph.into(target) if e.port == "in"]
+    waiting = [(e.source, 1) for e in graph.into(target, port)]
     while waiting:
         name, times = waiting.pop()
         node = graph.nodes[name]
@@ -96,13 +122,18 @@ def _arrivals(graph: Graph, signals: Mapping[str, Signal], target: str) -> dict[
     return found
 
 
+def _summing(node: n.Node) -> tuple[str, ...]:
+    """The ports of a target at which currents meet; none of what passes them on, and of what weighs them again."""
+    if isinstance(node, n.Scope):
+        return node.port_names
+    return () if isinstance(node, (*PASSING[:-1], n.Synapse, n.Constant, n.Dendrite)) else ("in",)
+
+
 def _groups(graph: Graph, signals: Mapping[str, Signal]) -> list[_Group]:
     """Targets whose grids must agree because a synapse feeds several of them; each target as its arrivals."""
     groups: list[_Group] = []
-    for target in graph.order:
-        if isinstance(graph.nodes[target], (*PASSING[:-1], n.Synapse, n.Constant, n.Dendrite)):
-            continue
-        arrivals = frozenset(_Arrival(name, times) for name, times in _arrivals(graph, signals, target).items())
+    for target, port in [(name, port) for name in graph.order for port in _summing(graph.nodes[name])]:
+        arrivals = frozenset(_Arrival(name, times) for name, times in _arrivals(graph, signals, target, port).items())
         if not any(isinstance(graph.nodes[a.name], n.Synapse) for a in arrivals):
             continue
         names = {a.name for a in arrivals}
@@ -141,6 +172,9 @@ def _largest_grid(graph: Graph, signals: Mapping[str, Signal], group: _Group, we
                 node = graph.nodes[a.name]
                 source = _input(graph, signals, a.name) if isinstance(node, n.Synapse) else None
                 frac = (source.frac or 0) if source is not None else 0
+                learnt = node.grid if isinstance(node, n.Synapse) and node.plastic is not None else None
+                if learnt is not None and exponent - frac > learnt.q:  # what it learns is rounded to its grid
+                    return False
                 totals.append(_bound(node, source, frac, exponent) * a.times)
                 if weight_bits is not None and isinstance(node, n.Synapse):
                     largest = float(np.abs(np.rint(node.weight.astype(np.float64) * 2.0 ** (exponent - frac))).max())

@@ -3,6 +3,7 @@
 Neurons and synapses load the room when they run their first sequence.
 """
 
+from neuroaccel.kernels.buffers import empty
 from neuroaccel.kernels.conv import EventConv2d
 from neuroaccel.kernels.dendrite import Dendrite
 from neuroaccel.kernels.norm import BatchNorm
@@ -14,6 +15,7 @@ from neuroaccel.neurons.backend import register
 from neuroaccel.synapses import AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Linear, SumPool2d
 from neuroaccel.synapses.integrate import register_integration
 from neuroaccel.synapses.layer_backend import register_layer
+from neuroaccel.synapses.pruning_maps import register_lender
 
 register(NumbaBackend())
 register_layer(Linear, EventLinear())
@@ -23,5 +25,6 @@ register_layer(BatchNorm2d, BatchNorm())
 register_layer(AvgPool2d, Pool2d())
 register_layer(SumPool2d, Pool2d())
 register_integration(Dendrite())
+register_lender(empty)
 
 __all__ = ["Choice", "EventLinear", "NumbaBackend", "which"]

@@ -28,7 +28,8 @@ def assemble(graph: Graph, observed: Observed, *, ticks: int) -> Book:
     Arguments:
         graph: the lowered graph that ran.
         observed: node → raw column → int64 ``[N]``. Synapses: ``products`` (living products of inputs that are not 0),
-            ``interactions`` (a dendrite's y·z), ``zero_input``, ``pruned`` and further fates; neurons:
+            ``interactions`` (a dendrite's y·z), ``zero_input``, ``pruned`` and further fates, ``learning_updates`` of
+            those that learn; neurons:
             ``updates_driven``, ``spikes``; every node: ``events_out``; nodes of which a Keep drops ticks:
             ``ticks_run``, those that are left; ``nominal`` (of the ticks run) where it was counted, not derived.
         ticks: T of the input.
@@ -75,8 +76,9 @@ def _columns(f: NodeFacts, raw: dict[str, Counts], ticks: int, samples: int) -> 
         "graded_bits": events * f.emits_maximum.bit_length() if "graded_bits" in f.columns else zero,
         "learning_updates": raw["learning_updates"],
         "adc_conversions": f.adc_per_tick * run,
-        "weight_bytes": -(-products * f.weight_bits // 8) if f.weights else zero,
-        "state_bytes": -(-raw["updates_driven"] * 2 * f.states * f.state_bits // 8),
+        # A weight that learns is read and written.
+        "weight_bytes": -(-(products + 2 * raw["learning_updates"]) * f.weight_bits // 8) if f.weights else zero,
+        "state_bytes": -(-2 * (raw["updates_driven"] * f.states + run * f.traces) * f.state_bits // 8),
         "event_bytes": events * (1 + f.consumers) * ADDRESS_BYTES,
         "elementwise": f.elementwise_per_tick * run,
         "nominal": raw.get("nominal", f.nominal_per_tick * run) + dropped,

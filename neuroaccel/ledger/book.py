@@ -11,15 +11,17 @@ Columns, int64, summed over the T ticks of a sample (x: what arrives at a synaps
 ``updates_nominal``  neurons · T
 ``spikes``           emissions of a spiking neuron that are not 0
 ``graded_bits``      spikes of a neuron that emits counts · bits of its largest count
-``learning_updates`` weight changes of a plastic synapse
+``learning_updates`` (weight, tick) pairs of a plastic synapse with rate·third factor ≠ 0 and a trace ≠ 0: changes that
+                     are computed, whether or not the grid or the bound then leave the weight where it is
 ``adc_conversions``  T · outputs · ⌈rows/group⌉ · (input bits if bit-serial, else 1), where ``group_convert`` is set;
                      a dendrite has two arrays
-``weight_bytes``     ⌈(synaptic_events + macs that read a weight) · weight_bits / 8⌉: no reuse
+``weight_bytes``     ⌈(synaptic_events + macs that read a weight + 2 · learning_updates) · weight_bits / 8⌉: no reuse
 ``state_bytes``      ⌈updates_driven · 2 · states · state bits / 8⌉: each state read and written; 32 bits unless the
-                     node's arithmetic says otherwise
+                     node's arithmetic says otherwise; of a plastic synapse its traces, all of them at every tick
 ``event_bytes``      events emitted on binary and count edges · (1 written + 1 read per consumer) · 4 bytes of address,
                      at the node that emits; Outputs and Probes emit nothing of their own
-``elementwise``      operations outside the balance: gates, tables, sums, LayerNorm, softmax and readouts, per tick
+``elementwise``      operations outside the balance: gates, tables, sums, LayerNorm, softmax and readouts, per tick; a
+                     plastic synapse's traces, one E = λ·E + x·y per weight, place and tick
 ``nominal``          products inside the border with every w and x taken as not 0; a dendrite adds V's and its y·z
 ==================  ====================================================================================================
 

@@ -101,7 +101,8 @@ def _processor(charger: Charger, name: str, f: NodeFacts, column: Mapping[str, C
     neuron = charger.operations(f, f.operations, column["updates_driven"], f"updates of {what}")
     neuron = neuron + charger.operations(f, f.operations_on_fire, column["spikes"], f"resets of {what}")
     if f.elementwise_operation:
-        each = {f.elementwise_operation: 1}
+        # A trace fades and takes in a product.
+        each = {"mul": 1, "add": 1} if f.elementwise_operation == "mac" else {f.elementwise_operation: 1}
         neuron = neuron + charger.operations(f, each, column["elementwise"], what)
     memory = (
         charger.memory(column["weight_bytes"], f.weight_footprint, f"weights of {what}")

@@ -114,9 +114,9 @@ class _Counter:
         out: Raw = {}
         for name in self.graph.order:
             node = self.graph.nodes[name]
-            if isinstance(node, n.Synapse) and node.plastic is not None:
+            if isinstance(node, n.Synapse) and node.plastic is not None and not isinstance(node, n.Linear):
                 raise UnsupportedNode(
-                    name, "dense counting", "its weights change while it runs; set Synapse.plastic to None"
+                    name, "dense counting", "its weights learn, and only those of a Linear do; set plastic to None"
                 )
             if isinstance(node, n.Output):
                 continue
@@ -202,6 +202,8 @@ class _Counter:
         return _later(mask) if self.graph.latches(name) else mask
 
     def _synapse(self, name: str, node: n.Synapse) -> dict[str, Counts]:
+        if node.plastic is not None:
+            return self._plastic(name, node)
         x, weight = self.arrived(name), torch.as_tensor(node.weight)
         mask, living = (x != 0).float(), (weight != 0).float()
         products = _apply(node, mask, living)
@@ -213,6 +215,31 @@ class _Counter:
             "pruned": _per_sample(_apply(node, inside, 1 - living)),
             "nominal": _per_sample(_apply(node, inside, torch.ones_like(living))),
         }
+
+    def _plastic(self, name: str, node: n.Synapse) -> dict[str, Counts]:
+        """The learning again, tick by tick, from what was recorded; every tick counts with the weights it begins with.
+
+        What entered, the third factor and the post-synaptic values say all.
+        """
+        x, m, y = (self.arrived(name, port).to(torch.float32).numpy() for port in ("in", *n.LATE_PORTS))
+        out, inputs = node.weight.shape
+        ticks, samples = x.shape[:2]
+        shape = (*x.shape[:-1], out)
+        x, y, m = x.reshape(ticks, samples, -1, inputs), y.reshape(ticks, samples, -1, out), m.reshape(ticks, samples)
+        places = x.shape[2]
+        learning = Learning(node, samples)
+        counts = {key: np.zeros(samples, np.int64) for key in ("products", "zero_input", "pruned", "learning_updates")}
+        touched = np.zeros((ticks, samples, places, out), np.bool_)
+        for t in range(ticks):
+            living, mask = (learning.weight != 0).astype(np.int64), (x[t] != 0).astype(np.int64)
+            done = np.einsum("noi,npi->npo", living, mask)
+            touched[t] = done > 0
+            counts["products"] += done.sum(axis=(1, 2))
+            counts["zero_input"] += np.einsum("noi,npi->n", living, 1 - mask)
+            counts["pruned"] += places * (1 - living).sum(axis=(1, 2))
+            counts["learning_updates"] += learning.tick(x[t], m[t], y[t])
+        self._touched[name] = self._delivered(name, torch.from_numpy(touched.reshape(shape)))
+        return {**counts, "nominal": np.full(samples, node.weight.size * places * ticks, np.int64)}
 
     def _dendrite(self, name: str, node: n.Dendrite) -> dict[str, Counts]:
         mask = (self.arrived(name) != 0).float()
@@ -247,8 +274,15 @@ class _Counter:
         # A softmax leaves no score at 0, whatever a float makes of it.
         score = torch.ones_like((q * k).sum(-1)) if node.how == "softmax" else (q * k).sum(-1)
         second = (score != 0)[..., None] & (v != 0)
-        done, nominal = _per_sample(first) + _per_sample(second), 2 * first[0, 0].numel() * T
-        return {"products": done, "zero_input": nominal - done, "nominal": np.full(N, nominal, np.int64)}
+        nominal = 2 * first[0, 0].numel() * T
+        gated = np.zeros(N, np.int64)
+        if self.graph.into(name, "mask"):
+            living = (self.arrived(name, "mask") != 0)[..., None, None]
+            first, second = first & living, second & living
+            gated = 2 * D * _per_sample(~living)
+        done = _per_sample(first) + _per_sample(second)
+        every = np.full(N, nominal, np.int64)
+        return {"products": done, "gated": gated, "zero_input": every - done - gated, "nominal": every}
 
     def _neuron(self, name: str, node: n.Neuron) -> dict[str, Counts]:
         emitted = self.emitted(name)
@@ -362,6 +396,32 @@ class _Counter:
             head + k: {c: v.reshape(-1, samples).sum(axis=0) for c, v in each.items()}
             for k, each in counted.raw().items()
         }
+
+
+class Learning:
+    """A plastic Linear's weights and traces, ``[N, out, in]``, moved by the rule of docs/contracts.md."""
+
+    def __init__(self, node: n.Synapse, samples: int) -> None:
+        assert node.plastic is not None
+        assert node.grid is not None
+        self.weight = np.repeat(node.weight[None], samples, axis=0)
+        self.trace = np.zeros_like(self.weight)
+        self.decay, self.rate = np.float32(node.plastic.trace_decay), np.float32(node.plastic.rate)
+        self.steps, self.limit = node.grid.q, np.float32(node.plastic.limit(node.grid.q))
+
+    def tick(self, x: NDArray[np.float32], m: NDArray[np.float32], y: NDArray[np.float32]) -> Counts:
+        """Learn from ``x`` [N, places, in], ``m`` [N] and ``y`` [N, places, out]; how many changes were computed."""
+        faded = self.decay * self.trace
+        faded[np.abs(faded) < 2.0**-100] = 0
+        for place in range(x.shape[1]):
+            faded = faded + y[:, place, :, None] * x[:, place, None, :]
+        self.trace = faded
+        gain = (self.rate * m)[:, None, None]
+        change = np.ldexp(np.rint(np.ldexp(gain * faded, self.steps)), -self.steps)
+        new = np.clip(self.weight + change, -self.limit, self.limit)
+        self.weight = np.where((change != 0) & (gain != 0), new, self.weight)
+        moved: Counts = ((gain != 0) & (faded != 0)).sum(axis=(1, 2)).astype(np.int64)
+        return moved
 
 
 def _inside(graph: Graph, prefix: str = "") -> list[str]:

@@ -36,6 +36,7 @@ class NodeFacts:
         consumers: edges that read them.
         weights, weight_bits: number and stored width of the weights.
         neurons, states, state_bits: size of a population, number and width of its states.
+        traces: numbers that a plastic synapse keeps beside its weights, each read and written at every tick.
         operations, operations_on_fire: operations of one update (biases included), and more where it fires.
         elementwise_operation: what one count of ``elementwise`` is.
         integer_bits: widths (operands, accumulator) in integer arithmetic, ``None`` for float32.
@@ -56,6 +57,7 @@ class NodeFacts:
     neurons: int = 0
     states: int = 0
     state_bits: int = STATE_BITS
+    traces: int = 0
     operations: Mapping[str, int] = field(default_factory=dict)
     operations_on_fire: Mapping[str, int] = field(default_factory=dict)
     elementwise_operation: str = ""
@@ -78,7 +80,7 @@ class NodeFacts:
     @property
     def state_footprint(self) -> int:
         """Bytes that the states occupy."""
-        return ceil(self.neurons * self.states * self.state_bits / 8)
+        return ceil((self.neurons * self.states + self.traces) * self.state_bits / 8)
 
 
 def node_ticks(graph: Graph, ticks: int, prefix: str = "") -> dict[str, int]:
@@ -156,6 +158,9 @@ def _synapse(
     yield "binary", product_column(graph, name, signals) == "synaptic_events"
     yield "weights", node.weight.size * (2 if isinstance(node, n.Dendrite) else 1)
     yield "weight_bits", node.weight_bits
+    if isinstance(node, n.Synapse) and node.plastic is not None:
+        yield "traces", node.weight.size
+        yield "elementwise_operation", "mac"
     if isinstance(node, n.Synapse) and node.unfolded_nominal:
         yield "ann_macs", node.unfolded_nominal
     a = node.arithmetic

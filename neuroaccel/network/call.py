@@ -12,12 +12,12 @@ from neuroaccel.errors import GraphError
 from neuroaccel.graph import Edge
 from neuroaccel.graph.clocks import Clock
 from neuroaccel.network.blocks import NEURON, block_of
-from neuroaccel.network.clocks import History, Keep, Rows, Window, gated, joined, like, run_on, run_readout
+from neuroaccel.network.clocks import History, Keep, Rows, Window, gated, joined, like, mixed, run_on, run_readout
 from neuroaccel.network.nodes import Held, InputPort
 from neuroaccel.network.scope import Inside, Scope
 from neuroaccel.neurons import Neuron
 from neuroaccel.program.language import INPUT
-from neuroaccel.synapses import Delay, Readout, Recurrent
+from neuroaccel.synapses import Delay, PlasticLinear, Readout, Recurrent
 
 if TYPE_CHECKING:
     from neuroaccel.network.network import Network
@@ -72,18 +72,39 @@ class Part:
             if name in opening:
                 rows = self.rows[net.clock[name]]
                 self.values[name] = gated(rows.gather(layer.peek(self.state.get(name), self.feedback[name])), rows.on)
+            elif isinstance(layer, PlasticLinear):
+                self._react(name, layer)
             else:
                 self.layer(name)
         for name in opening:
-            x = self.arriving(name, "in")
-            if len(x):
-                _, after, _ = run_on(net[name], [x], self.state.get(name), self.rows[net.clock[name]], False)
+            inputs = [self.arriving(name, port) for port in net.ports(name)]
+            if len(inputs[0]):
+                _, after, _ = run_on(net[name], inputs, self.state.get(name), self.rows[net.clock[name]], False)
                 self.state[name] = after
+        for name in net.order:
+            layer = net[name]
+            if isinstance(layer, PlasticLinear):
+                self._learn(name, layer)
         for name, before in self.feedback.items():
             rows = self.rows[() if name in net.stands else net.clock[name]]
             if len(self.values[name]):
                 new = self.values[name][0]
                 self.feedback[name] = new if rows.on is None else torch.where(like(rows.on[0], new), new, before)
+
+    def _react(self, name: str, layer: PlasticLinear) -> None:
+        """One tick's product of a synapse that learns at the end of the tick."""
+        x, on = self.arriving(name, "in"), self.rows[self.net.clock_in[name]].on
+        if len(x):
+            self.values[name] = gated(layer.react(x[0], self.state.get(name)).unsqueeze(0), on)
+        else:
+            self._silent(name, layer, [x])
+
+    def _learn(self, name: str, layer: PlasticLinear) -> None:
+        x, third, post = (self.arriving(name, port) for port in layer.ports)
+        on, before = self.rows[self.net.clock_in[name]].on, self.state.get(name)
+        if len(x):
+            after = layer.learn(x[0], third[0], post[0], before)
+            self.state[name] = after if on is None else mixed(layer, on[0], after, before)
 
     def arriving(self, name: str, port: str) -> Tensor:
         """What enters a port, on the rows of the layer: edges add up in the order of their names."""

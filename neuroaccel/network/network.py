@@ -14,12 +14,13 @@ from neuroaccel.errors import GraphError, NeuroaccelError, StateError
 from neuroaccel.graph import Edge, Graph, Trace
 from neuroaccel.graph.clocks import Clock, spread, standing, waits
 from neuroaccel.graph.graph import execution_order
+from neuroaccel.graph.nodes import LATE_PORTS
 from neuroaccel.network.blocks import spans
 from neuroaccel.network.call import FEEDBACK, Part, finished, one
 from neuroaccel.network.clocks import Keep, Window, like, mixed
 from neuroaccel.network.nodes import Held, InputPort, OutputPort, module_of
 from neuroaccel.program.language import INPUT
-from neuroaccel.synapses import Add, Delay, Flatten, Readout, Recurrent, over_time
+from neuroaccel.synapses import Add, Delay, Flatten, PlasticLinear, Readout, Recurrent, over_time
 from neuroaccel.synapses.over_state import masked_reset
 
 NetworkState = dict[str, Any]
@@ -72,8 +73,10 @@ class Network(nn.Module):
                 raise GraphError(f"layer '{name}': nothing enters it")
         self._set_clocks()
         place = {name: at for at, name in enumerate(self.order)}
-        self.opening = {e.target for e in self.edges if not e.recurrent and place[e.source] >= place[e.target]}
-        self._by_tick = bool(self.opening) or any(e.recurrent for e in self.edges)
+        back = {e.target for e in self.edges if not e.recurrent and place[e.source] >= place[e.target]}
+        # What learns at the end of a tick waits for nothing in it: it closes no cycle.
+        self.opening = {name for name in back if not isinstance(self[name], PlasticLinear)}
+        self._by_tick = bool(back) or any(e.recurrent for e in self.edges)
         self._shapes: dict[tuple[Any, ...], dict[str, torch.Size]] = {}
         self.spans = spans(self)
 
@@ -309,8 +312,8 @@ class Network(nn.Module):
                     values[name] = layer(given[name])
                 elif hasattr(layer, "emits_alone"):
                     values[name] = layer.emits_alone(next(iter(given.values())))
-                elif known and set(self.ports(name)) <= set(known):
-                    values[name] = self._tried(name, [known[port] for port in self.ports(name)])
+                elif known and set(now := [p for p in self.ports(name) if p not in LATE_PORTS]) <= set(known):
+                    values[name] = self._tried(name, [known[port] for port in now])
             if len(values) == before:
                 missing = ", ".join(n for n in self.names if n not in values)
                 raise GraphError(f"no input reaches {missing}")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from neuroaccel.errors import UnsupportedNode
 from neuroaccel.graph import Graph
 from neuroaccel.graph import nodes as n
+from neuroaccel.network.attention import Attention
 from neuroaccel.network.clocks import Keep, Memory, Window
 from neuroaccel.network.scope import Scope
 from neuroaccel.neurons import Neuron
@@ -29,8 +30,10 @@ from neuroaccel.synapses import (
     Linear,
     MaxPool2d,
     OverTime,
+    PlasticLinear,
     Readout,
     SumPool2d,
+    ThreeFactor,
 )
 from neuroaccel.synapses.over_state import masked_reset
 
@@ -47,7 +50,20 @@ class InputPort(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.grid is None:
             return x
-        return (x * 2.0**self.grid.frac).round().clamp(self.grid.low, self.grid.high) * 2.0**-self.grid.frac
+        found: Tensor = _OnGrid.apply(x, self.grid)  # type: ignore[no-untyped-call]
+        return found
+
+
+class _OnGrid(torch.autograd.Function):
+    """Rounding with the gradient of what it rounds, so that networks before a scope can be trained on."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, grid: n.ValueGrid) -> Tensor:
+        return (x * 2.0**grid.frac).round().clamp(grid.low, grid.high) * 2.0**-grid.frac
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
 
 
 class OutputPort(nn.Module):
@@ -65,9 +81,9 @@ class Held(nn.Module):
 
     on_sequences: ClassVar[bool] = True
 
-    def __init__(self, synapse: OverTime) -> None:
+    def __init__(self, synapse: OverTime | PlasticLinear) -> None:
         super().__init__()
-        self.synapse = synapse
+        self.synapse: Any = synapse
 
     def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y, _ = self.synapse(x)
@@ -81,6 +97,25 @@ class Held(nn.Module):
     def reset(self, state: Tensor, done: Tensor) -> Tensor:
         """Nothing held for the samples where ``done`` ([N], bool) holds."""
         return masked_reset(state, done, 0.0)
+
+
+class HeldPlastic(Held):
+    """The same of a synapse whose weights learn; the state is what it took in, and the synapse's own."""
+
+    ports: ClassVar[tuple[str, ...]] = PlasticLinear.ports
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, third: Tensor | None = None, post: Tensor | None = None, state: Any = None
+    ) -> tuple[Tensor, Any]:
+        inner = None if state is None else state[1]
+        y, inner = self.synapse(x, third, post, inner)
+        return torch.cat([self.peek(state, torch.zeros_like(y[0])), y[:-1]]), (y[-1], inner)
+
+    def peek(self, state: Any, zeros: Tensor) -> Tensor:
+        return (zeros if state is None else state[0]).unsqueeze(0)
+
+    def reset(self, state: Any, done: Tensor) -> Any:
+        return masked_reset(state[0], done, 0.0), self.synapse.reset(state[1], done)
 
 
 class Constant(nn.Module):
@@ -101,15 +136,21 @@ class Constant(nn.Module):
 class Pointwise(nn.Module):
     """A stateless function over sequences (reshape, select, table, product), with the ports it reads.
 
-    ``passes`` says that it only moves values.
+    ``passes`` says that it only moves values; ``node`` is the graph node that it came from.
     """
 
     on_sequences: ClassVar[bool] = True
     stateless: ClassVar[bool] = True
 
-    def __init__(self, function: Callable[..., Tensor], ports: tuple[str, ...] = ("in",), passes: bool = False) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Tensor],
+        ports: tuple[str, ...] = ("in",),
+        passes: bool = False,
+        node: n.Node | None = None,
+    ) -> None:
         super().__init__()
-        self.function, self.ports, self.passes = function, ports, passes
+        self.function, self.ports, self.passes, self.node = function, ports, passes, node
 
     def forward(self, *args: Any) -> tuple[Tensor, None]:
         return self.function(*args[:-1]), None
@@ -122,8 +163,12 @@ def module_of(graph: Graph, name: str) -> nn.Module:
         UnsupportedNode: torch cannot run it.
     """
     node = graph.nodes[name]
+    if isinstance(node, n.Attention):
+        return Attention(node.heads, node.how, node.shift, node.scale, "mask" in graph.ports(name))
     module = _module(node, name)
     if graph.timing == "pipelined" and isinstance(node, n.Synapse | n.Dendrite):
+        if isinstance(module, PlasticLinear):
+            return HeldPlastic(module)
         assert isinstance(module, OverTime)
         return Held(module)
     return module
@@ -151,9 +196,11 @@ def _(node: n.Constant, name: str) -> nn.Module:
     return Constant(torch.from_numpy(np.array(node.value)))
 
 
-def _filled(node: n.Synapse, name: str, module: Linear | Conv1d | Conv2d) -> nn.Module:
-    if node.plastic is not None:
-        raise UnsupportedNode(name, "torch", "plastic weights are part of a session's state, which torch does not hold")
+def _filled(node: n.Synapse, name: str, module: nn.Linear | Conv1d | Conv2d) -> nn.Module:
+    if node.plastic is not None and not isinstance(module, PlasticLinear):
+        raise UnsupportedNode(
+            name, "torch", "its weights learn, and only those of a Linear do; set Synapse.plastic to None"
+        )
     if node.arithmetic is not None:
         raise UnsupportedNode(name, "torch", "integer arithmetic runs in the engine: engine.run(arithmetic='integer')")
     with torch.no_grad():
@@ -167,7 +214,11 @@ def _filled(node: n.Synapse, name: str, module: Linear | Conv1d | Conv2d) -> nn.
 @_module.register
 def _(node: n.Linear, name: str) -> nn.Module:
     out, inputs = node.weight.shape
-    return _filled(node, name, Linear(inputs, out, bias=node.bias is not None))
+    biased = node.bias is not None
+    if node.plastic is not None and node.grid is not None:
+        rule = ThreeFactor(node.plastic.trace_decay, node.plastic.rate, node.plastic.bound, node.grid.q)
+        return _filled(node, name, PlasticLinear(inputs, out, rule, biased))
+    return _filled(node, name, Linear(inputs, out, bias=biased))
 
 
 @_module.register
@@ -232,13 +283,17 @@ def _(node: n.Flatten, name: str) -> nn.Module:
 
 @_module.register
 def _(node: n.Reshape, name: str) -> nn.Module:
-    return Pointwise(lambda x: x.reshape(*x.shape[:2], *node.shape), passes=True)
+    return Pointwise(lambda x: x.reshape(*x.shape[:2], *node.shape), passes=True, node=node)
 
 
 @_module.register
 def _(node: n.Select, name: str) -> nn.Module:
     axis = node.axis + 2 if node.axis >= 0 else node.axis
-    return Pointwise(lambda x: x.index_select(axis, torch.tensor(node.indices, device=x.device)), passes=True)
+
+    def pick(x: Tensor) -> Tensor:
+        return x.index_select(axis, torch.tensor(node.indices, device=x.device))
+
+    return Pointwise(pick, passes=True, node=node)
 
 
 @_module.register
@@ -248,7 +303,7 @@ def _(node: n.Add | n.Probe, name: str) -> nn.Module:
 
 @_module.register
 def _(node: n.Multiply, name: str) -> nn.Module:
-    return Pointwise(torch.mul, ("in", "gate"))
+    return Pointwise(torch.mul, ("in", "gate"), node=node)
 
 
 @_module.register
@@ -259,7 +314,7 @@ def _(node: n.Table, name: str) -> nn.Module:
         index = (x - node.low).clamp(0, len(values) - 1).to(torch.int64)
         return values.to(x.device)[index]
 
-    return Pointwise(look_up)
+    return Pointwise(look_up, node=node)
 
 
 @_module.register
@@ -300,6 +355,20 @@ def _(node: n.Window, name: str) -> nn.Module:
 @_module.register
 def _(node: n.Keep, name: str) -> nn.Module:
     return Keep()
+
+
+@_module.register
+def _(node: n.LayerNorm, name: str) -> nn.Module:
+    norm = nn.LayerNorm(node.weight.shape, node.epsilon)
+    with torch.no_grad():
+        norm.weight.copy_(torch.from_numpy(np.array(node.weight)))
+        norm.bias.copy_(torch.from_numpy(np.array(node.bias)))
+    return norm
+
+
+@_module.register
+def _(node: n.Softmax, name: str) -> nn.Module:
+    return nn.Softmax(-1)
 
 
 @_module.register

@@ -15,6 +15,7 @@ from neuroaccel.synapses.over_time import (
     SumPool2d,
     over_time,
 )
+from neuroaccel.synapses.plastic import PlasticLinear, ThreeFactor
 
 __all__ = [
     "Add",
@@ -33,8 +34,10 @@ __all__ = [
     "Linear",
     "MaxPool2d",
     "OverTime",
+    "PlasticLinear",
     "Readout",
     "Recurrent",
     "SumPool2d",
+    "ThreeFactor",
     "over_time",
 ]

@@ -24,6 +24,7 @@ from neuroaccel.errors import InputError
 from neuroaccel.synapses.integrate import Layout, integrate
 from neuroaccel.synapses.layer_backend import choose_layer
 from neuroaccel.synapses.over_time import Conv1d, Conv2d, Linear, OverTime
+from neuroaccel.synapses.pruning_maps import learns
 
 FEW = 1 << 16  # values
 Size = int | tuple[int, ...]
@@ -58,6 +59,25 @@ class _Instead(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         return grads[0], None
+
+
+class _Shut(torch.autograd.Function):
+    """A plain layer's values whose bias has its gradient here, and V, which is pruned away altogether, one of zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, bias: Tensor | None, gate: Tensor, axis: int) -> Tensor:
+        ctx.others = [at for at in range(values.dim()) if at != axis]
+        ctx.gate = gate.shape, gate.dtype, gate.device
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,), wanted = grads, ctx.needs_input_grad
+        shape, dtype, device = ctx.gate
+        bias = grad.sum(ctx.others) if wanted[1] else None
+        # One zero, seen in every place.
+        gate = torch.zeros((), dtype=dtype, device=device).expand(shape) if wanted[2] else None
+        return grad, bias, gate, None
 
 
 class Dendritic(OverTime):
@@ -137,10 +157,15 @@ class Dendritic(OverTime):
         closed = self.plain_at_zero and self._closed()
         kept: Tensor | None = None
         if closed:
-            with torch.no_grad():
-                kept = self._run(self._plain(self.weight, self.bias), x).to(self.weight.dtype)
+            wanted = torch.is_grad_enabled() and (x.requires_grad or self._learns())
+            shut = wanted and not learns(self, "gate") and self._alike(x)
+            with torch.set_grad_enabled(shut):
+                bias = None if self.bias is None else self.bias.detach()
+                kept = self._run(self._plain(self.weight, bias), x).to(self.weight.dtype)
+                if shut:
+                    kept = _Shut.apply(kept, self.bias, self.gate, self.axis % kept.dim())  # type: ignore[no-untyped-call]
                 kept = torch.unflatten(kept, 0, x.shape[:2])
-            if not (torch.is_grad_enabled() and (x.requires_grad or self._learns())):
+            if shut or not wanted:
                 return kept, None
         few = self._few(x)
         if few or self._apart(x):
@@ -161,6 +186,12 @@ class Dendritic(OverTime):
     def _apart(self, x: Tensor) -> bool:
         """Whether each product is run by itself: never, unless x is unfolded for each faster than for both."""
         return False
+
+    def _alike(self, x: Tensor) -> bool:
+        """Whether the plain layer's gradients are bit for bit those that W has beside an empty V."""
+        if self._few(x) or self._apart(x):
+            return True
+        return choose_layer(self._plain(self.weight.detach(), None), x, self.kind)[0] is not None
 
     def _few(self, x: Tensor) -> bool:
         """Whether so little is computed that torch's own operations cost less than ours do by a call."""
@@ -219,6 +250,10 @@ class DendriticLinear(Dendritic, nn.Linear):
 
     def _torch(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return nn.functional.linear(x, weight, bias)
+
+    def _alike(self, x: Tensor) -> bool:
+        # A BLAS may add up the gradient of x in another order where half of the products are zeros.
+        return self._few(x) or (not x.requires_grad and super()._alike(x))
 
     def _few(self, x: Tensor) -> bool:
         return not torch.compiler.is_compiling() and x.shape[:-1].numel() * self.out_features <= FEW

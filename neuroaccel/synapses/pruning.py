@@ -265,6 +265,12 @@ class Pruner:
             detach(module)
 
 
+def fold(model: nn.Module) -> None:
+    """:meth:`Pruner.fold` of all that is pruned in a model, such as a copy of one that is still trained."""
+    for module in list(model.modules()):
+        detach(module)
+
+
 def _between(score: Tensor, keep: int) -> Tensor:
     """A level above which there are ``keep`` values, in the middle between two of them."""
     count = score.numel()

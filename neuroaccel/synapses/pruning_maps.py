@@ -7,6 +7,7 @@ and ``layer.parametrizations.weight.original`` is θ. What they know of the sche
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -17,6 +18,29 @@ from neuroaccel.errors import InputError
 
 Gain = Literal["fixed", "learned", "one"]
 Gradient = Literal["stmod", "st"]
+
+
+SMALL = 1 << 14  # weights up to which a call of our own costs more than the memory that it saves
+_LENDERS: list[Callable[..., Tensor]] = []
+
+
+def register_lender(lend: Callable[..., Tensor]) -> None:
+    """Have float32 results on the CPU put into what ``lend(*shape)`` gives, uninitialised memory that nobody holds."""
+    _LENDERS.append(lend)
+
+
+def _room(like: Tensor) -> Tensor:
+    """Uninitialised memory of this shape, lent if it can be: pages that are fresh cost more than filling them."""
+    if (
+        _LENDERS
+        and not torch.compiler.is_compiling()
+        and type(like) in (Tensor, nn.Parameter)  # no stand-in of a tracer's
+        and like.device.type == "cpu"
+        and like.dtype == torch.float32
+        and (like.is_contiguous() or 0 in like.stride())
+    ):
+        return _LENDERS[0](*like.shape)
+    return torch.empty_like(like)
 
 
 def per_channel(value: Tensor, dims: int, axis: int) -> Tensor:
@@ -69,9 +93,9 @@ class _Threshold(torch.autograd.Function):
     ) -> Tensor:
         if axis < 0 and theta.device.type == "cpu" and not torch.compiler.is_compiling():
             # The same values by operators that take numbers, which on the CPU are several times faster.
-            weight = nn.functional.softshrink(theta, float(d1))
+            weight: Tensor = torch.ops.aten.softshrink.out(theta, float(d1), out=_room(theta))
             weight = weight if gain is None else weight.mul_(gain)
-            weight = nn.functional.hardshrink(weight, float(d2)) if cut else weight
+            weight = torch.hardshrink(weight, float(d2), out=weight) if cut else weight
         elif axis < 0:
             weight = theta - theta.clamp(-d1, d1)  # the soft threshold, rounded once like sign(θ)·(|θ| − d1)
             weight = weight if gain is None else weight.mul_(gain)
@@ -93,7 +117,12 @@ class _Threshold(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         (grad,) = gradients
         gain, weight = ctx.saved_tensors
-        theta_grad = grad if gain is None else grad * gain
+        if gain is None:
+            theta_grad = grad
+        elif torch.is_grad_enabled():  # a gradient of this gradient will be asked for
+            theta_grad = grad * gain
+        else:
+            theta_grad = torch.mul(grad, gain, out=_room(grad))
         if not ctx.straight:
             theta_grad = theta_grad * (weight != 0)
         gain_grad = None
@@ -101,6 +130,30 @@ class _Threshold(torch.autograd.Function):
             others = [d for d in range(gain.dim()) if gain.shape[d] == 1 and weight.shape[d] != 1]
             gain_grad = (grad * weight / gain).sum(others, keepdim=True)
         return theta_grad, None, None, gain_grad, None, None, None
+
+
+def _product(values: Tensor, mask: Tensor) -> Tensor:
+    """values · mask, by numbers read from the mask's bytes: several times faster than by truth values."""
+    return _room(values).copy_(mask.view(torch.uint8)).mul_(values)
+
+
+class _Masked(torch.autograd.Function):
+    """θ · mask, of which only the mask is kept."""
+
+    @staticmethod
+    def forward(theta: Tensor, mask: Tensor) -> Tensor:
+        return _product(theta, mask)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (mask,) = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a gradient of this gradient will be asked for
+            return grads[0] * mask.to(grads[0].dtype), None
+        return _product(grads[0], mask), None
 
 
 class PruningMap(nn.Module):
@@ -117,6 +170,10 @@ class PruningMap(nn.Module):
     def scores(self, theta: Tensor, cut: float) -> Tensor:
         """The level up to which each synapse (or channel) lives, where d2 is ``cut`` times that of d1."""
         raise TypeError(f"{type(self).__name__} has no levels")
+
+    def learns(self) -> bool:
+        """Whether θ can have a gradient other than 0."""
+        return True
 
     def forward(self, theta: Tensor) -> Tensor:
         """The weight; one and the same within one call of the layer, which may read it several times."""
@@ -221,7 +278,16 @@ class Mask(PruningMap):
     def held(self, theta: Tensor) -> Tensor:
         if self.probe is not None:
             return torch.where(self.mask, theta, self.probe)
-        return theta * self.mask.to(theta.dtype)  # by numbers: several times faster than by truth values
+        if torch.compiler.is_compiling() or theta.device.type != "cpu":
+            return theta * self.mask.to(theta.dtype)
+        if theta.numel() < SMALL:
+            return theta * self.mask.view(torch.uint8).to(theta.dtype)
+        masked: Tensor = _Masked.apply(theta, self.mask)  # type: ignore[no-untyped-call]
+        return masked
+
+    def learns(self) -> bool:
+        """Whether anything lives, or dead weights are watched; asked on the CPU alone, where it stops no device."""
+        return self.probe is not None or self.mask.device.type != "cpu" or bool(self.mask.numpy().any())
 
     def watch(self, theta: Tensor) -> None:
         """From now on gather the gradient of dead weights."""
@@ -257,6 +323,15 @@ def maps_of(module: nn.Module) -> dict[str, PruningMap]:
     return found
 
 
+def learns(module: nn.Module, name: str) -> bool:
+    """Whether what a tensor is made from can have a gradient other than 0, as far as pruning knows."""
+    if not parametrize.is_parametrized(module, name):
+        return True
+    chain = module.parametrizations[name]  # type: ignore[index]
+    # Another map after this one could learn from what is pruned away.
+    return len(chain) > 1 or not isinstance(chain[0], PruningMap) or chain[0].learns()
+
+
 def original(module: nn.Module, name: str) -> nn.Parameter:
     """θ of a parametrised tensor."""
     return module.parametrizations[name].original  # type: ignore[no-any-return,index,union-attr]
@@ -266,9 +341,34 @@ def attach(module: nn.Module, maps: dict[str, PruningMap]) -> None:
     """Put maps on tensors of a layer."""
     for name, part in maps.items():
         parametrize.register_parametrization(module, name, part)
+    _own_class(module)
     # Functions of this module and no closures, so that copies of the layer have hooks of their own.
     module.register_forward_pre_hook(_begin)
     module.register_forward_hook(_end, always_call=True)
+
+
+def _own_class(module: nn.Module) -> None:
+    """Give every deep copy of a parametrised layer a class of its own.
+
+    torch keeps the tensors' properties in a class made for the layer, which its copies would share: taking the
+    parametrisations off one of them would take the properties from all.
+    """
+    made: Any = type(module)
+    if getattr(made.__dict__.get("__deepcopy__"), "_own_class", False):
+        return
+    inherited = made.__deepcopy__
+
+    def deepcopy(self: Any, memo: dict[int, Any]) -> Any:
+        if id(self) in memo:
+            return memo[id(self)]
+        copied = inherited(self, memo)
+        if parametrize.is_parametrized(copied):
+            shared = type(copied)
+            copied.__class__ = type(shared.__name__, shared.__bases__, dict(shared.__dict__))
+        return copied
+
+    deepcopy._own_class = True  # type: ignore[attr-defined]
+    made.__deepcopy__ = deepcopy
 
 
 def detach(module: nn.Module) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from neuroaccel.datasets import EventDataModule
 from neuroaccel.graph.lower import lower
 from neuroaccel.ledger.transfer import transfer
-from neuroaccel.synapses.pruning_maps import Mask
+from neuroaccel.synapses.pruning import fold
 from neuroaccel.training.recipe import Recipe
 from neuroaccel.training.runs import Run
 
@@ -53,12 +53,7 @@ class Carried(Callback):
 
 
 def copy_of(network: nn.Module) -> nn.Module:
-    """A copy on the CPU, in evaluation; its weights are pruned as they are now.
-
-    Its pruning stays on it: folding would take it from the original too, with whose class torch has it share.
-    """
+    """A copy on the CPU, in evaluation, with plain weights that are pruned as they are now."""
     copied = copy.deepcopy(network)
-    for module in copied.modules():
-        if isinstance(module, Mask):
-            module.probe = None  # no buffer, and so left where it is
+    fold(copied)
     return copied.cpu().eval()

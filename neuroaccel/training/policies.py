@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PopulationEncoder",
     "PruningCallback",
+    "SpikeInput",
     "SpikingActorCriticPolicy",
     "SpikingFeatures",
     "VectorAdapter",
@@ -78,10 +79,11 @@ class PopulationEncoder(nn.Module):
     def __init__(self, low: ArrayLike, high: ArrayLike, *, cells: int = 12, ticks: int = 4, width: float = 1.5) -> None:
         super().__init__()
         bottom, top = np.asarray(low, np.float64).reshape(-1), np.asarray(high, np.float64).reshape(-1)
-        if bottom.shape != top.shape or not (np.isfinite(bottom) & np.isfinite(top) & (bottom < top)).all():
+        # Some spaces end at the largest float32 instead of at infinity.
+        if bottom.shape != top.shape or not ((bottom < top) & (np.abs(bottom) < 1e30) & (np.abs(top) < 1e30)).all():
             raise InputError(
                 f"PopulationEncoder: a finite range is needed for every number, found {bottom.tolist()} to "
-                f"{top.tolist()}; an observation without bounds needs them first, as by gymnasium's RescaleObservation"
+                f"{top.tolist()}; observations without bounds need ranges=(low, high), among a policy's policy_kwargs"
             )
         if cells < 2 or ticks < 1 or not width > 0:
             raise InputError(
@@ -109,6 +111,31 @@ class PopulationEncoder(nn.Module):
             rates = self.rates(x)
             t = torch.arange(self.ticks + 1, dtype=torch.float32, device=rates.device).reshape(-1, 1, 1)
             return torch.floor(t * rates + 0.5).diff(dim=0)
+
+
+class SpikeInput(nn.Module):
+    """Observations that are spikes already, such as those of ``neuroaccel.envs.encoders.SpikeObservation``.
+
+    Arguments:
+        shape: of one observation, ``[T, ...]``, ticks first.
+
+    Raises:
+        InputError: a shape without ticks and features.
+    """
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        if len(shape) < 2 or min(shape) < 1:
+            raise InputError(f"SpikeInput: spikes of shape {list(shape)}, expected [T, ...]")
+        self.ticks, self.features = int(shape[0]), int(np.prod(shape[1:]))
+
+    def rates(self, x: Tensor) -> Tensor:
+        """Spikes per tick ``[N, features]`` of observations ``[N, T, ...]``, or flat ones."""
+        return x.reshape(len(x), self.ticks, self.features).float().mean(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spikes ``[T, N, features]`` of observations ``[N, T, ...]``, or flat ones."""
+        return x.reshape(len(x), self.ticks, self.features).float().transpose(0, 1).contiguous()
 
 
 def spiking_network(

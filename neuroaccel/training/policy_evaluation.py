@@ -49,10 +49,11 @@ def evaluate_policy(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> PolicyEvaluation:
-    """Play one episode per seed with the engine deciding, greedily: the action of the largest output.
+    """Play one episode per seed with the engine deciding, greedily: by the largest output or the outputs themselves.
 
     Arguments:
-        graph: the lowered actor, with one output of as many values as there are actions.
+        graph: the lowered actor, with one output of as many values as there are actions, or numbers in a Box's action
+            (which they are clipped to, as stable-baselines3 does with the means).
         encode: observations ``[N, ...]`` → the graph's input ``[T, N, ...]``, such as ``policy.encoder``.
         env: a gymnasium vector environment with as many environments as seeds, which begins episodes anew by itself.
         seeds: of the environments' first reset.
@@ -80,11 +81,10 @@ def evaluate_policy(
     while running.any():
         result = engine.run(plan, encode(torch.as_tensor(observation[running])).numpy())
         values = np.asarray(result.trace.outputs[graph.outputs[0]])[-1]
-        if values.ndim != 2 or values.shape[1] != env.single_action_space.n:
-            raise InputError(f"the graph gives {list(values.shape[1:])} values for {env.single_action_space.n} actions")
+        decided = _greedy(values, env.single_action_space)
         books.append(book_of(plan.graph, result))
-        actions = np.zeros(count, dtype=np.int64)
-        actions[running] = np.argmax(values, axis=1)
+        actions = np.zeros((count, *decided.shape[1:]), dtype=decided.dtype)
+        actions[running] = decided
         observation, rewards, ends, late, _ = env.step(actions)
         returns[running] += rewards[running]
         steps[running] += 1
@@ -93,3 +93,22 @@ def evaluate_policy(
         if progress is not None:
             progress(count - int(running.sum()), count)
     return PolicyEvaluation(terminated, returns, steps, join(books))
+
+
+def _greedy(values: NDArray[Any], space: Any) -> NDArray[Any]:
+    """Actions ``[N, ...]`` by a graph's outputs ``[N, values]``."""
+    low, high = getattr(space, "low", None), getattr(space, "high", None)
+    if low is not None and high is not None:
+        if values.shape[1:] != (low.size,):
+            raise InputError(
+                f"the graph gives {list(values.shape[1:])} values for an action of shape {list(low.shape)}"
+            )
+        numbers: NDArray[Any] = np.clip(values.reshape(-1, *low.shape), low, high).astype(space.dtype)
+        return numbers
+    count = getattr(space, "n", None)
+    if not isinstance(count, int | np.integer) or space.shape != ():  # MultiBinary has an n, too
+        raise InputError(f"a greedy evaluation acts in Discrete or Box, not in {space}")
+    if values.shape[1:] != (int(count),):
+        raise InputError(f"the graph gives {list(values.shape[1:])} values for {count} actions")
+    largest: NDArray[Any] = np.argmax(values, axis=1) + int(getattr(space, "start", 0))
+    return largest

@@ -7,7 +7,7 @@ import logging
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,10 +21,13 @@ from neuroaccel.errors import FileFormatError, InputError
 from neuroaccel.graph import save_graph, write_atomic
 from neuroaccel.graph.lower import lower
 from neuroaccel.network import Network
+from neuroaccel.synapses.pruning import Pruner
 from neuroaccel.training.build import build
+from neuroaccel.training.carried import Carried
 from neuroaccel.training.evaluate import checked_device, data_module
 from neuroaccel.training.module import Classifier
 from neuroaccel.training.protocol import Protocol
+from neuroaccel.training.pruning import Draws, Pruning, pruner_of
 from neuroaccel.training.recipe import Recipe, to_toml
 from neuroaccel.training.run import _bar, _check, _quiet, _Record, _resume_from, _start
 from neuroaccel.training.runs import CHECKPOINT, MODEL, RECIPE, Run
@@ -67,7 +70,8 @@ def reproduce(
     Every seed trains into ``root/NAME/seed-N`` and goes on from its last whole epoch where it was interrupted. Only
     when the model of each seed asked for has been chosen, by its validation accuracy, is the test split loaded, and
     each model is run over it once; a seed with a result is never tested again. ``root/NAME.json`` and ``root/NAME.md``
-    are written after every step and hold nothing but what these runs have found.
+    are written after every step and hold nothing but what these runs have found. Where the recipe prunes, no epoch is
+    chosen whose connectivity is above the target.
 
     Arguments:
         protocol: what to run.
@@ -123,6 +127,33 @@ def _same(run: Run, recipe: Recipe, file: str) -> bool:
     return True
 
 
+class _Best(ModelCheckpoint):
+    """Keeps the best epoch, of those that are pruned as far as the recipe asks."""
+
+    def __init__(self, run: Run, pruner: Pruner | None) -> None:
+        super().__init__(
+            dirpath=run.folder,
+            filename=Path(BEST).stem,
+            monitor="validation_accuracy",
+            mode="max",
+            save_top_k=1,
+            enable_version_counter=False,
+        )
+        self._pruner = pruner
+
+    def _ready(self) -> bool:
+        pruner = self._pruner
+        return pruner is None or pruner.target is None or pruner.connectivity() <= pruner.target
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self._ready():
+            super().on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self._ready():
+            super().on_train_epoch_end(trainer, pl_module)
+
+
 def _train(
     protocol: Protocol, recipe: Recipe, data: EventDataModule, run: Run, overwrite: bool, device: str, progress: bool
 ) -> None:
@@ -132,18 +163,13 @@ def _train(
     lightning.seed_everything(recipe.seed, verbose=False)
     network = build(recipe, data.dataset("train").sample_shape)
     batches = -(-samples["train"] // recipe.data.batch_size)
+    pruner = None if recipe.pruning is None else pruner_of(recipe.pruning, network, recipe.seed)
     module = Classifier(network, recipe, recipe.train.epochs * batches)
     _start(recipe, run, overwrite)
+    pruning = [] if pruner is None else [Pruning(pruner), Carried(run, recipe, data, network)]
     with _quiet():
         # First the best, then the last: a run that is killed in between repeats this epoch, and loses no best one.
-        best = ModelCheckpoint(
-            dirpath=run.folder,
-            filename=Path(BEST).stem,
-            monitor="validation_accuracy",
-            mode="max",
-            save_top_k=1,
-            enable_version_counter=False,
-        )
+        best = _Best(run, pruner)
         last = ModelCheckpoint(
             dirpath=run.folder, filename=Path(CHECKPOINT).stem, save_top_k=1, enable_version_counter=False
         )
@@ -151,7 +177,7 @@ def _train(
             max_epochs=recipe.train.epochs,
             accelerator="gpu" if device == "cuda" else "cpu",
             devices=1,
-            callbacks=[_Record(run), best, last, *([_bar()] if progress else [])],
+            callbacks=[*pruning, Draws(), _Record(run), best, last, *([_bar()] if progress else [])],
             enable_progress_bar=progress,
             enable_model_summary=False,
             logger=False,
@@ -172,8 +198,13 @@ def _test(recipe: Recipe, data: EventDataModule, run: Run, device: str) -> None:
     chosen = _chosen(run)
     sets = data.dataset("validation")
     network = build(recipe, sets.sample_shape)
+    pruner = None if recipe.pruning is None else pruner_of(recipe.pruning, network, recipe.seed)
     state = _load(run.folder / chosen["checkpoint"])["state_dict"]
     network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
+    living: dict[str, Any] = {}
+    if pruner is not None:
+        living = {"connectivity": pruner.connectivity(), "living": [asdict(row) for row in pruner.living()]}
+        pruner.fold()
     network.eval()
     graph = lower(
         network,
@@ -191,6 +222,7 @@ def _test(recipe: Recipe, data: EventDataModule, run: Run, device: str) -> None:
     run.write_json(
         "summary.json",
         {
+            **living,
             **{f"accuracy_{name}": count / samples for name, count in right.items()},
             "validation_accuracy": chosen["validation_accuracy"],
             "epoch": chosen["epoch"],
@@ -248,6 +280,7 @@ def _write(protocol: Protocol, root: Path, count: int) -> Results:
             summary = run.summary()
             row |= {"test_accuracy": summary["accuracy_float"], "test_accuracy_snapped": summary["accuracy_snapped"]}
             row |= {"test_samples": summary["test_samples"], "device": summary["device"], "torch": summary["torch"]}
+            row |= {key: summary[key] for key in ("connectivity",) if key in summary}
         rows.append(row)
     done = [row for row in rows if "test_accuracy" in row]
     table = {
@@ -263,6 +296,10 @@ def _write(protocol: Protocol, root: Path, count: int) -> Results:
         "runs": rows,
         **{key: _spread([row[key] for row in done]) for key in ("test_accuracy", "test_accuracy_snapped") if done},
     }
+    pruning = protocol.recipe.pruning
+    if pruning is not None:
+        table |= {"pruning": {"method": pruning.method, "target": pruning.target}}
+        table |= {"connectivity": _spread([row["connectivity"] for row in done])} if done else {}
     text = json.dumps({**table, "written": int(time.time())}, indent=2, sort_keys=True) + "\n"
     json_file = write_atomic(root / f"{protocol.stem}.json", text.encode())
     markdown = write_atomic(root / f"{protocol.stem}.md", render(table).encode())
@@ -287,25 +324,41 @@ def render(table: dict[str, Any]) -> str:
     ]
     if table["changes"]:
         lines += [f"Changed, so not the protocol: {', '.join(f'`{change}`' for change in table['changes'])}.", ""]
-    lines += ["| seed | epoch | validation | test | test, folded and snapped | samples |", "|---|---|---|---|---|---|"]
+    pruning = table.get("pruning")
+    if pruning:
+        lines += [
+            f"Pruned by `{pruning['method']}` to at most {pruning['target']:.4g} of the connections; no epoch is taken "
+            "that has more.",
+            "",
+        ]
+    heads = ["seed", "epoch", "validation", "test", "test, folded and snapped", "samples"]
+    heads += ["connectivity"] if pruning else []
+    lines += [_line(heads), "|---" * len(heads) + "|"]
     found = {row["seed"]: row for row in table["runs"]}
     for seed in range(max(table["seeds"], *(seed + 1 for seed in found), 1)):
         row = found.get(seed)
         if row is None:
-            lines.append(f"| {seed} | not run | | | | |")
+            lines.append(f"| {seed} | not run |" + " |" * (len(heads) - 2))
             continue
         test = [f"{row[key]:.2%}" if key in row else "" for key in ("test_accuracy", "test_accuracy_snapped")]
         samples = f"{row['train_samples']} / {row['validation_samples']} / {row.get('test_samples', '')}"
-        lines.append(
-            f"| {seed} | {row['epoch'] + 1} | {row['validation_accuracy']:.2%} | {test[0]} | {test[1]} | {samples} |"
-        )
+        cells = [str(seed), str(row["epoch"] + 1), f"{row['validation_accuracy']:.2%}", *test, samples]
+        if pruning:
+            cells.append(f"{row['connectivity']:.2%}" if "connectivity" in row else "")
+        lines.append(_line(cells))
     lines.append("")
     if table["seeds_done"]:
         plain, snapped = (_percent(table[key]) for key in ("test_accuracy", "test_accuracy_snapped"))
         lines.append(f"Test: {plain}; folded and snapped: {snapped}; {table['seeds_done']} of {table['seeds']} seeds.")
+        if pruning:
+            lines.append(f"Connectivity: {_percent(table['connectivity'])}.")
     else:
         lines.append(f"No seed of {table['seeds']} has been tested yet.")
     return "\n".join(lines) + "\n"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _percent(spread: dict[str, Any]) -> str:

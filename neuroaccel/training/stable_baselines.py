@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -21,13 +21,27 @@ from torch import Tensor, nn
 from neuroaccel.errors import InputError
 from neuroaccel.network import Network
 from neuroaccel.synapses.pruning import Method, Pruner, prune
-from neuroaccel.training.policies import PopulationEncoder, spiking_network
+from neuroaccel.training.policies import PopulationEncoder, SpikeInput, spiking_network
+
+Ranges = tuple[ArrayLike, ArrayLike]
 
 
-def _encoder(space: spaces.Space[Any], ticks: int, cells: int) -> PopulationEncoder:
+def _encoder(space: spaces.Space[Any], ticks: int, cells: int, ranges: Ranges | None) -> PopulationEncoder | SpikeInput:
+    spikes = isinstance(space, spaces.MultiBinary) or (
+        isinstance(space, spaces.Box)
+        and space.dtype == np.uint8
+        and bool((space.low == 0).all() & (space.high == 1).all())
+    )
+    if spikes and len(space.shape or ()) > 1:
+        if ranges is not None:
+            raise InputError(f"observations in {space} are spikes already: they have no ranges")
+        return SpikeInput(space.shape or ())
     if not isinstance(space, spaces.Box):
         raise InputError(f"a spiking policy encodes observations of a Box, not of {space}")
-    return PopulationEncoder(space.low, space.high, cells=cells, ticks=ticks)
+    low, high = (space.low, space.high) if ranges is None else (np.asarray(end, np.float64) for end in ranges)
+    if ranges is not None and not low.shape == high.shape == space.shape:
+        raise InputError(f"ranges of shapes {low.shape} and {high.shape} for observations of {space.shape}")
+    return PopulationEncoder(low, high, cells=cells, ticks=ticks)
 
 
 def _outputs(space: spaces.Space[Any]) -> int:
@@ -48,15 +62,17 @@ class SpikingFeatures(BaseFeaturesExtractor):
     the fresh state, so that a decision depends on its observation alone.
 
     Arguments:
-        observation_space: a Box with finite bounds.
+        observation_space: a Box, or spikes already: MultiBinary, or a Box of uint8 from 0 to 1, ``[T, ...]``.
         features_dim: how many features.
         hidden: sizes of the spiking layers.
-        ticks: T.
+        ticks: T; that of the observations where they are spikes.
         cells: of the encoder, for every number observed.
+        ranges: (low, high) of the numbers observed, each of the Box's shape; without them its own limits, which must
+            be finite.
         network: further options of :func:`~neuroaccel.training.policies.spiking_network`, such as ``ndi=True``.
 
     Raises:
-        InputError: a space that is no Box, or has no bounds.
+        InputError: a space that is neither spikes nor a Box, or has no bounds where no ranges are given.
 
     ``DQN("MlpPolicy", env, policy_kwargs=dict(features_extractor_class=SpikingFeatures, net_arch=[]))`` has one dense
     layer behind the features and none else.
@@ -70,10 +86,11 @@ class SpikingFeatures(BaseFeaturesExtractor):
         hidden: Sequence[int] = (128,),
         ticks: int = 4,
         cells: int = 12,
+        ranges: Ranges | None = None,
         network: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(observation_space, features_dim)
-        self.encoder = _encoder(observation_space, ticks, cells)
+        self.encoder = _encoder(observation_space, ticks, cells, ranges)
         self.network: Network = spiking_network(self.encoder.features, hidden, features_dim, **(network or {}))
 
     def forward(self, observations: Tensor) -> Tensor:
@@ -89,7 +106,9 @@ class _SpikingActorDenseCritic(nn.Module):
     ended, is dense and reads the encoder's rates.
     """
 
-    def __init__(self, encoder: PopulationEncoder, actor: Network, outputs: int, critic: Sequence[int]) -> None:
+    def __init__(
+        self, encoder: PopulationEncoder | SpikeInput, actor: Network, outputs: int, critic: Sequence[int]
+    ) -> None:
         super().__init__()
         self.encoder, self.actor = encoder, actor
         sizes = [encoder.features, *critic]
@@ -119,12 +138,14 @@ class SpikingActorCriticPolicy(ActorCriticPolicy):
     a graph; every decision starts from the fresh state.
 
     Arguments:
-        observation_space: a Box with finite bounds.
+        observation_space: a Box, or spikes already: MultiBinary, or a Box of uint8 from 0 to 1, ``[T, ...]``.
         action_space: Discrete, MultiDiscrete, MultiBinary or Box.
         lr_schedule: stable-baselines3's.
         hidden: sizes of the spiking layers.
-        ticks: T, micro-steps of a decision.
+        ticks: T, micro-steps of a decision; that of the observations where they are spikes.
         cells: of the encoder, for every number observed.
+        ranges: (low, high) of the numbers observed, each of the Box's shape; without them its own limits, which must
+            be finite.
         critic: sizes of the critic's dense layers.
         network: further options of :func:`~neuroaccel.training.policies.spiking_network`, such as ``ndi=True``.
         options: further arguments of stable-baselines3's ActorCriticPolicy.
@@ -142,6 +163,7 @@ class SpikingActorCriticPolicy(ActorCriticPolicy):
         hidden: Sequence[int] = (128, 128),
         ticks: int = 4,
         cells: int = 12,
+        ranges: Ranges | None = None,
         critic: Sequence[int] = (64, 64),
         network: dict[str, Any] | None = None,
         **options: Any,
@@ -150,6 +172,7 @@ class SpikingActorCriticPolicy(ActorCriticPolicy):
             "hidden": tuple(hidden),
             "ticks": ticks,
             "cells": cells,
+            "ranges": None if ranges is None else tuple(np.asarray(end, np.float64).tolist() for end in ranges),
             "critic": tuple(critic),
             "network": dict(network or {}),
         }
@@ -161,7 +184,7 @@ class SpikingActorCriticPolicy(ActorCriticPolicy):
 
     def _build_mlp_extractor(self) -> None:
         made, outputs = self._made_of, _outputs(self.action_space)
-        encoder = _encoder(self.observation_space, made["ticks"], made["cells"])
+        encoder = _encoder(self.observation_space, made["ticks"], made["cells"], made["ranges"])
         actor = spiking_network(encoder.features, made["hidden"], outputs, **made["network"])
         both: Any = _SpikingActorDenseCritic(encoder, actor, outputs, made["critic"]).to(self.device)
         self.mlp_extractor = both
@@ -177,10 +200,10 @@ class SpikingActorCriticPolicy(ActorCriticPolicy):
         self.optimizer = make(self.parameters(), lr=lr, **self.optimizer_kwargs)
 
     @property
-    def encoder(self) -> PopulationEncoder:
+    def encoder(self) -> PopulationEncoder | SpikeInput:
         """What turns observations into spikes."""
         found: Any = self.mlp_extractor
-        encoder: PopulationEncoder = found.encoder
+        encoder: PopulationEncoder | SpikeInput = found.encoder
         return encoder
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroaccel.graph import Graph, Trace, traced
+from neuroaccel.graph import Graph, Scope, Trace, infer, traced
 from neuroaccel.verify.divergence import STATE, Divergence, different, first_divergence, recordings
 
 
@@ -24,6 +24,7 @@ class Comparison:
         differing: emissions of spiking neurons that differ.
         outputs_differing, currents_differing, states_differing: values that differ, over all ticks.
         max_membrane_error: largest distance of two membranes; infinite where one is not a number.
+        exact_differing: values of all of these kinds that differ though their node is exact.
         lacking: what the other executor did not record, or recorded in another shape.
         divergence: the first place where the two part.
     """
@@ -36,6 +37,7 @@ class Comparison:
     currents_differing: int = 0
     states_differing: int = 0
     max_membrane_error: float = 0.0
+    exact_differing: int = 0
     lacking: tuple[str, ...] = ()
     divergence: Divergence | None = None
 
@@ -56,6 +58,7 @@ class Comparison:
             currents_differing=self.currents_differing + other.currents_differing,
             states_differing=self.states_differing + other.states_differing,
             max_membrane_error=max(self.max_membrane_error, other.max_membrane_error),
+            exact_differing=self.exact_differing + other.exact_differing,
             lacking=tuple(dict.fromkeys((*self.lacking, *other.lacking))),
             divergence=min(found, key=lambda d: d.order, default=None),
         )
@@ -74,7 +77,7 @@ def compare(
     """
     counts = {"spike": 0, "current": 0, "state": 0, "output": 0}
     spikes, error, lacking = [0, 0], 0.0, []
-    layers = traced(graph)
+    layers, exact, against = traced(graph), exact_nodes(graph), 0
     for name, operation, x, y in _pairs(graph, a, b):
         if x is None or y is None or x.shape != y.shape:
             found = "nothing" if y is None else f"shape {y.shape}" if x is not None else "something"
@@ -87,6 +90,7 @@ def compare(
             spikes = [spikes[0] + int(np.count_nonzero(x)), spikes[1] + int(np.count_nonzero(y))]
         mask = different(x, y)
         wrong = int(np.count_nonzero(mask))
+        against += wrong if name in exact else 0
         counts[operation.split(" ")[0]] += wrong if operation != "spike" or spiking else 0
         if wrong and node is not None and operation == f"{STATE}{node.program.membrane}":
             away = np.abs(x[mask].astype(np.float64) - y[mask].astype(np.float64))
@@ -100,9 +104,21 @@ def compare(
         currents_differing=counts["current"],
         states_differing=counts["state"],
         max_membrane_error=error,
+        exact_differing=against,
         lacking=tuple(lacking),
         divergence=first_divergence(graph, a, b, names, first_sample) if any(counts.values()) else None,
     )
+
+
+def exact_nodes(graph: Graph) -> frozenset[str]:
+    """Nodes that every executor computes bit for bit; those of scopes, as ``scope/node``, if what enters them is so."""
+    signals = infer(graph)
+    found = {name for name, signal in signals.items() if signal.exact}
+    for name in graph.of_type(Scope):
+        node = graph.nodes[name]
+        if isinstance(node, Scope) and all(signals[e.source].exact for e in graph.into(name)):
+            found |= {f"{name}/{inner}" for inner in exact_nodes(node.graph)}
+    return frozenset(found)
 
 
 def _pairs(graph: Graph, a: Trace, b: Trace) -> Iterator[tuple[str, str, NDArray[Any] | None, NDArray[Any] | None]]:

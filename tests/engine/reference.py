@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from neuroaccel.graph import (
     Add,
+    Attention,
     AvgPool2d,
     Constant,
     Conv2d,
@@ -352,7 +353,7 @@ class Reference:
             return self.matrices[name].bias != 0
         if isinstance(node, Dendrite):
             return self.spread(name) != 0
-        if isinstance(node, (Input, Constant, Neuron, Table, Readout, Memory, Window, Scope)):
+        if isinstance(node, (Attention, Input, Constant, Neuron, Table, Readout, Memory, Window, Scope)):
             return np.zeros(self.size(name), np.bool_)
         flags = np.any([self.biased(edge.source) for edge in self.graph.into(name, "in")], axis=0)
         if isinstance(node, Multiply):
@@ -499,6 +500,34 @@ class Reference:
             touched.append(past.touched[k] if past else False)
         return Value(self.array(values), touched)
 
+    def times(self, a: Any, b: Any) -> Any:
+        return Exact(a.integer * b.integer, a.frac + b.frac) if self.integer else a * b
+
+    def attention(self, name: str, node: Attention) -> Value:
+        assert node.how == "counts"
+        q, k, v = (self.port(name, port).values for port in "qkv")
+        keys, each = len(k) // len(q), len(q) // node.heads
+        mask = self.port(name, "mask").values if self.graph.into(name, "mask") else [self.number(1)] * keys
+        total, counts = [self.number(0)] * len(q), self.counts[name]
+        for key, head in np.ndindex(keys, node.heads):
+            features = range(head * each, (head + 1) * each)
+            if not mask[key]:
+                counts["gated"] += 2 * each
+                continue
+            score = self.number(0)
+            for d in features:
+                x = k[key * len(q) + d]
+                counts["products" if q[d] and x else "zero_input"] += 1
+                score = plus(score, self.times(q[d], x)) if self.integer else score + q[d] * x
+            for d in features:
+                x = v[key * len(q) + d]
+                counts["products" if score and x else "zero_input"] += 1
+                more = self.times(score, x)
+                total[d] = plus(total[d], more) if self.integer else total[d] + more
+        smaller = Exact(1, node.shift) if self.integer else self.dtype(2.0**-node.shift)
+        values = self.array([self.times(x, smaller) for x in total])
+        return Value(values, [bool(x) for x in values])
+
     def emission(self, name: str) -> Value:
         node = self.graph.nodes[name]
         if isinstance(node, Synapse):
@@ -514,6 +543,8 @@ class Reference:
         if isinstance(node, Constant):
             values = self.array([self.number(v) for v in node.value.ravel()])
             return Value(values, node.value.ravel() != 0)
+        if isinstance(node, Attention):
+            return self.attention(name, node)
         x = self.port(name)
         if isinstance(node, Select):
             shape = self.signals[self.graph.into(name)[0].source].shape
@@ -715,6 +746,7 @@ class Reference:
             columns += ["ticks_run"] if self.drops or self.dropping(name) else []
             columns += ["updates_driven", "spikes"] if isinstance(node, Neuron) else []
             columns += ["products", "zero_input", "pruned"] if isinstance(node, (Synapse, Dendrite)) else []
+            columns += ["products", "gated", "zero_input"] if isinstance(node, Attention) else []
             columns += ["interactions"] if isinstance(node, Dendrite) else []
             for column in columns:
                 self.counts[name][column] = 0

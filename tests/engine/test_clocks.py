@@ -93,7 +93,7 @@ def test_steps_states_and_masked_resets(examples: Examples) -> None:
                 np.testing.assert_array_equal(after[t][name][::2], whole.outputs[name][t + 3, ::2])
 
 
-@pytest.mark.parametrize("name", ["flow_step", "frequency_tokens", "two_exits"])
+@pytest.mark.parametrize("name", ["decision_block", "flow_step", "frequency_tokens", "two_exits"])
 def test_graphs_of_methods(name: str) -> None:
     graph = GRAPHS[name]()
     rng = np.random.default_rng(3)
@@ -190,8 +190,9 @@ def test_a_node_in_a_scope_that_the_engine_cannot_hold_is_named_with_its_path() 
     inner = chain({"in": Input((3,)), "p": Softmax(), "o": Output()})
     graph = chain({"x": Input((3,)), "s": Scope(inner, 2), "y": Output()})
     with pytest.raises(UnsupportedNode, match="'s/p'"):
-        compile_graph(graph)
-    assert list(refusals(graph)) == ["s/p"]
+        compile_graph(graph, "integer")
+    assert list(refusals(graph, "integer")) == ["s/p"]
+    assert refusals(graph) == {}
 
 
 def test_recordings_hold_neurons_in_scopes() -> None:

@@ -17,7 +17,7 @@ from neuroaccel.errors import GraphError, UnsupportedNode
 from neuroaccel.graph import Delay, Dendrite, Edge, Graph, Input, Linear, Node, Output, WeightGrid, chain, infer
 from neuroaccel.program import LI, LIF
 from tests.engine.reference import reference, same
-from tests.engine.variants import differing
+from tests.engine.variants import differing, linear
 from tests.graphs.parts import neuron, weights
 
 Floats = NDArray[np.float32]
@@ -109,6 +109,26 @@ def test_without_a_grid_sums_run_in_the_order_of_addresses(case: str) -> None:
     values = events(x.shape)
     same(engine.run(graph, values, record=True), reference(graph, values))
     assert differing(graph, values, turn=0) == {}
+
+
+@pytest.mark.parametrize("out", [1, 31, 70])
+@pytest.mark.parametrize("ticks", [2, 16, 40, 100, 131, 240, 300])
+def test_pruned_neurons_one_by_one_in_many_rows(ticks: int, out: int) -> None:
+    """Rows that fill no group of 16, no run of 256; neurons that fill no tile, and some without living weights."""
+    rng = np.random.default_rng(ticks)
+    loose = (rng.standard_normal((2, out, 90)) * (rng.random((2, out, 90)) < 0.1)).astype(np.float32)
+    loose[0, ::5], loose[1, ::7] = 0, 0
+    bias = rng.standard_normal(out).astype(np.float32) if ticks % 2 else None
+    graph = net(Dendrite(loose[0], loose[1], bias), Input((90,)))
+    x = (rng.random((ticks, 1, 90)) < 0.2).astype(np.float32)
+    x[1] = 0
+    operation = engine.compile_graph(graph).steps["node", "d"].operation
+    assert isinstance(operation, Operation)
+    assert operation.by_lines is not None
+    expected = reference(graph, x)
+    for kind in ("lines", "csr"):
+        with linear(kind):
+            same(engine.run(graph, x, record=True), expected)
 
 
 def test_every_operation_is_rounded_on_its_own() -> None:

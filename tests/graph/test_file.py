@@ -15,10 +15,14 @@ from safetensors.numpy import save as save_arrays
 
 from neuroaccel.errors import FileFormatError, GraphError, InputError
 from neuroaccel.graph import (
+    Attention,
+    Edge,
     Graph,
     Input,
     Linear,
+    Node,
     Output,
+    Scope,
     WeightGrid,
     chain,
     load_graph,
@@ -237,3 +241,36 @@ def test_where_nothing_can_be_written_the_file_is_named_and_nothing_is_left(tmp_
         with pytest.raises(InputError, match=f"{target}: cannot be written"):
             write_atomic(target, b"content")
     assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
+
+
+def masked_attention(scale: float | None, masked: bool) -> Graph:
+    ports = ["q", "k", "v", *(["mask"] if masked else [])]
+    shapes = {"q": (4,), "k": (3, 4), "v": (3, 4), "mask": (3,)}
+    nodes: dict[str, Node] = {port: Input(shapes[port]) for port in ports}
+    edges = (*(Edge(port, "a", port) for port in ports), Edge("a", "y"))
+    return Graph({**nodes, "a": Attention(2, "softmax", scale=scale), "y": Output()}, edges)
+
+
+@pytest.mark.parametrize(("scale", "masked"), [(None, False), (0.3, False), (None, True), (0.3, True)])
+def test_what_came_later_asks_for_a_later_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float | None, masked: bool
+) -> None:
+    graph = masked_attention(scale, masked)
+    path = save_graph(graph, tmp_path / "m.safetensors")
+    again = load_graph(path)
+    assert again.nodes["a"].scale == scale  # type: ignore[attr-defined]
+    assert again.ports("a") == ("q", "k", "v", *(["mask"] if masked else []))
+    assert sha256(again) == sha256(graph)
+    ports = tuple(graph.inputs)
+    scope = Scope(graph, 1, port_names=ports)
+    outer = {**{port: graph.nodes[port] for port in ports}, "s": scope, "y": Output()}
+    save_graph(
+        Graph(outer, (*(Edge(port, "s", port) for port in ports), Edge("s", "y"))), tmp_path / "outer.safetensors"
+    )
+    monkeypatch.setattr("neuroaccel.graph.file.OPSET", 1)
+    for file in (path, tmp_path / "outer.safetensors"):
+        if scale is None and not masked:
+            assert load_graph(file).validate()
+        else:
+            with pytest.raises(FileFormatError, match="written with opset 2, this neuroaccel reads up to 1"):
+                load_graph(file)

@@ -18,7 +18,7 @@ from neuroaccel.graph.nodes import AvgPool2d as AvgNode
 from neuroaccel.graph.nodes import Conv2d as ConvNode
 from neuroaccel.graph.nodes import Pool2d
 from neuroaccel.graph.snap import snap
-from neuroaccel.network import Keep, Memory, Scope, Window
+from neuroaccel.network import Keep, Memory, Window
 from neuroaccel.network.nodes import InputPort, OutputPort
 from neuroaccel.neurons import LI, LIF, CubaLIF
 from neuroaccel.synapses import (
@@ -320,5 +320,3 @@ def test_windows_memories_and_keeps_are_lowered() -> None:
     raw, _ = Network.from_graph(lower(net, x, snap=False))(x)
     assert torch.equal(raw, net(x)[0])
     assert raw.sum() > 0
-    with pytest.raises(UnsupportedNode, match="'s': lower its network by itself"):
-        lower(Network({"s": Scope(Network([LIF()]), 2)}), spikes(3, 2, 4))

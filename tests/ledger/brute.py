@@ -200,9 +200,10 @@ class Brute:
         return count
 
     def attention(self, name: str, node: n.Attention, s: int) -> dict[str, int]:
-        count = {"nominal": 0, "macs": 0, "zero_input": 0}
+        count = {"nominal": 0, "macs": 0, "zero_input": 0, "gated": 0}
         for t in self.rows(name, s):
             q, k, v = (self.value(name, p, t, s) for p in ("q", "k", "v"))
+            mask = self.value(name, "mask", t, s)
             keys, width = k.shape
             per_head = width // node.heads
             for head, key in itertools.product(range(node.heads), range(keys)):
@@ -214,7 +215,8 @@ class Brute:
                         (node.how == "softmax" or score != 0) and v[key, d] != 0,
                     ):
                         count["nominal"] += 1
-                        count["macs" if done else "zero_input"] += 1
+                        living = mask is None or mask[key] != 0
+                        count["gated" if not living else "macs" if done else "zero_input"] += 1
             if node.how == "softmax":
                 count["elementwise"] = count.get("elementwise", 0) + node.heads * keys
         count["executed"] = count["macs"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuroaccel.errors import InputError, UnsupportedNode
+from neuroaccel.errors import InputError
 from neuroaccel.graph import Conv2d, Graph, Input, Linear, Neuron, Output, chain
 from neuroaccel.ledger import COLUMNS, Book
 from neuroaccel.ledger.dense import count_from_emissions
@@ -20,7 +20,7 @@ from tests.ledger.brute import Brute
 from tests.ledger.made_up import made_up
 from tests.random_graphs import random_graph
 
-LEARNS = "plastic_head"
+LEARNS = "plastic_head"  # tests/ledger/test_plastic.py counts it
 TICKS = {"frequency_tokens": 20, "kept_tokens": 20}  # for its second window to be full, for some to be kept
 
 
@@ -63,13 +63,6 @@ def test_random_graphs_with_clocks(seed: int) -> None:
     emissions, states = made_up(graph, rng, T=6, N=2)
     book = count_from_emissions(graph, emissions, states)
     assert same(book, Brute(graph, emissions, states).columns()) == []
-
-
-def test_weights_that_learn_are_refused() -> None:
-    graph = GRAPHS[LEARNS]()
-    emissions, states = made_up(graph, np.random.default_rng(3), T=2, N=2)
-    with pytest.raises(UnsupportedNode, match="dense counting cannot hold node"):
-        count_from_emissions(graph, emissions, states)
 
 
 def test_a_hand_count_with_border_and_pruning() -> None:

@@ -219,7 +219,7 @@ def test_a_carried_scope_stands_still_over_a_gap() -> None:
     assert trace.states["s/0"]["v"].flatten().tolist() == [1, 1.5, 1.5, 1.5, 1.5, 1.5, 1.75, 1.875]
 
 
-@pytest.mark.parametrize("name", ["flow_step", "frequency_tokens", "two_exits"])
+@pytest.mark.parametrize("name", ["decision_block", "flow_step", "frequency_tokens", "two_exits"])
 def test_graphs_of_methods_run(name: str) -> None:
     graph = GRAPHS[name]()
     rng = np.random.default_rng(0)
@@ -295,12 +295,13 @@ def test_bad_options_and_states() -> None:
 def test_an_unsupported_node_in_a_scope_is_named_with_its_path() -> None:
     from neuroaccel.errors import UnsupportedNode
     from neuroaccel.graph import Scope as ScopeNode
-    from neuroaccel.graph import Softmax
+    from neuroaccel.program import Arithmetic
 
+    layer = LinearNode(np.ones((3, 3), np.float32), arithmetic=Arithmetic())
     graph = chain(
-        {"x": Input((3,)), "s": ScopeNode(chain({"in": Input((3,)), "p": Softmax(), "o": Output()}), 2), "y": Output()}
+        {"x": Input((3,)), "s": ScopeNode(chain({"in": Input((3,)), "w": layer, "o": Output()}), 2), "y": Output()}
     )
-    with pytest.raises(UnsupportedNode, match="'s/p'"):
+    with pytest.raises(UnsupportedNode, match="'s/w'"):
         Network.from_graph(graph)
 
 

@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 EXTRAS: dict[str, list[str]] = {
     "datasets": ["aedat", "mlxtend", "tonic"],
     "recordings": ["dv-processing"],
-    "gym": ["gymnasium", "minari[hdf5]", "stable-baselines3"],
+    "gym": ["gymnasium[classic-control]", "minari[hdf5]", "stable-baselines3"],
+    "box2d": ["gymnasium[box2d]", "neuroaccel[gym]"],
+    "mujoco": ["gymnasium[mujoco]", "neuroaccel[gym]"],
     "snntorch": ["nirtorch", "snntorch"],
     "spikingjelly": ["spikingjelly"],
     "sanafe": ["sanafe"],

@@ -17,8 +17,8 @@ from neuroaccel import synapses
 from neuroaccel.errors import InputError, StateError
 from neuroaccel.graph.lower import lower
 from neuroaccel.synapses.dendritic import DendriticConv2d, DendriticLinear
-from neuroaccel.synapses.pruning import METHODS, Pruner, parameter_groups, prune
-from neuroaccel.synapses.pruning_maps import NSP, STDS, ChannelGain, Mask
+from neuroaccel.synapses.pruning import METHODS, Pruner, fold, parameter_groups, prune
+from neuroaccel.synapses.pruning_maps import NSP, STDS, ChannelGain, Mask, attach, maps_of
 from neuroaccel.synapses.pruning_schedule import SCHEDULES, drop_fraction, kept, progress
 from tests.conftest import examples
 
@@ -331,6 +331,85 @@ def test_plain_torch_models_copies_and_compilation() -> None:
     masked = network(dendritic=False).eval()
     prune(masked, "magnitude", 0.2).step(60, 60)
     torch.testing.assert_close(torch.compile(masked, backend="aot_eager")(x), masked(x))
+
+
+def test_folding_a_copy_leaves_the_original_pruned_and_the_other_way_round() -> None:
+    model = network()
+    pruner = prune(model, "nsp", 0.2)
+    trained(model, pruner, 20)
+    first = copy.deepcopy(model)
+    second = copy.deepcopy(first)  # a copy's copy
+    weights = [part.weight().clone() for part in pruner.parts]
+    fold(first)
+    assert not any(maps_of(module) for module in first.modules())
+    for whole in (model, second):
+        assert [name for module in whole.modules() for name in maps_of(module)] == [p.tensor for p in pruner.parts]
+        for part, weight in zip(pruner.parts, weights, strict=True):
+            assert torch.equal(getattr(whole.get_submodule(_path(model, part.module)), part.tensor), weight)
+    pruner.step(40, 40)
+    pruner.fold()
+    assert type(second[3]) is not type(model[3])
+    for part, weight in zip(pruner.parts, weights, strict=True):
+        where = _path(model, part.module)
+        for other in (first, second):
+            assert torch.equal(getattr(other.get_submodule(where), part.tensor), weight)
+        assert isinstance(getattr(first.get_submodule(where), part.tensor), nn.Parameter)
+
+
+def _path(model: nn.Module, module: nn.Module) -> str:
+    return next(name for name, found in model.named_modules() if found is module)
+
+
+class Dense(Mask):
+    """The same mask, of which the layer does not know that it can leave V alone."""
+
+    def learns(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", ["few", "many", "events", "conv", "wide conv"])
+def test_a_gate_that_a_mask_has_emptied_costs_a_plain_layer_and_changes_no_bit(
+    kind: str, bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    layer, x = {
+        "few": lambda: (DendriticLinear(60, 20, bias), torch.randn(4, 3, 60)),
+        "many": lambda: (DendriticLinear(60, 300, bias), torch.randn(10, 30, 60)),
+        "events": lambda: (DendriticLinear(600, 200, bias), (torch.rand(10, 30, 600) < 0.05).float()),
+        "conv": lambda: (DendriticConv2d(3, 6, 3, padding=1, bias=bias), torch.rand(4, 3, 3, 9, 8)),
+        "wide conv": lambda: (DendriticConv2d(16, 20, 3, bias=bias), torch.rand(4, 3, 16, 9, 8)),
+    }[kind]()
+    x.requires_grad_(kind != "events")
+    maps = {name: Dense(getattr(layer, name)) for name in ("weight", "gate")}
+    attach(layer, maps)
+    maps["weight"].mask.copy_(torch.rand(maps["weight"].mask.shape) < 0.5)
+    maps["gate"].mask.zero_()
+    ran: list[int] = []
+    run = type(layer)._run
+    monkeypatch.setattr(
+        type(layer), "_run", lambda self, plain, x: ran.append(len(plain.weight)) or run(self, plain, x)
+    )
+    found = []
+    for dead in (False, True):
+        if dead:
+            monkeypatch.setattr(Dense, "learns", Mask.learns)
+        layer.zero_grad()
+        x.grad = None
+        ran.clear()
+        i = layer(x)[0]
+        (i * torch.linspace(-1, 1, i.numel()).reshape(i.shape)).sum().backward()
+        grads = [p.grad for p in (x, *layer.parameters()) if p.requires_grad]
+        assert all(grad is not None for grad in grads)
+        found.append([i.detach(), *grads])
+    rows = len(layer.weight)
+    # One product; a BLAS would round the gradient of x otherwise, so that there W and V are run as ever.
+    assert ran == ([rows] if kind != "many" else [rows, 2 * rows])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert not layer.parametrizations.gate.original.grad.any()
+    maps["gate"].watch(layer.parametrizations.gate.original)  # as RigL does: now V's gradient is asked for
+    layer(x)[0].sum().backward()
+    assert maps["gate"].probe.grad.any()
 
 
 def test_within_one_call_the_weight_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,6 +146,33 @@ def test_the_last_epoch_can_be_the_rule(folder: Path, tmp_path: Path) -> None:
     assert "its last epoch" in found.markdown.read_text()
 
 
+@pytest.mark.parametrize(("method", "select"), [("nsp", "best_validation"), ("magnitude", "last_epoch")])
+def test_the_recipes_pruning_is_applied_and_no_epoch_above_its_target_is_taken(
+    method: str, select: str, folder: Path, tmp_path: Path
+) -> None:
+    pruning = f'pruning={{ method = "{method}", target = 0.2, every = 1, freeze = 0.5 }}'
+    changes = [*QUICK, *SMALL["nmnist"], "train.epochs=4", "data.batch_size=4", pruning, f"protocol.select={select}"]
+    protocol = load_protocol("nmnist", changes)
+    found = reproduce(protocol, tmp_path, folder=folder, seeds=1, progress=False)
+    (row,) = found.table["runs"]
+    run = Run(Path(row["run"]))
+    shares = [record["living_share"] for record in run.metrics()]
+    assert shares[0] > 0.2 >= shares[row["epoch"]]  # a net that is still half dense is none of the recipe's
+    assert row["connectivity"] == pytest.approx(shares[row["epoch"]])
+    assert 0.1 < row["connectivity"] <= 0.2
+    table = json.loads(found.json.read_text())
+    assert table["pruning"] == {"method": method, "target": 0.2}
+    assert table["connectivity"]["mean"] == row["connectivity"]
+    text = found.markdown.read_text()
+    assert f"| {row['connectivity']:.2%} |" in text
+    assert f"Connectivity: {row['connectivity']:.2%}." in text
+    heads, _, *lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert all(line.count("|") == heads.count("|") for line in lines)
+    living = run.summary()["living"]
+    assert sum(p["living"] for p in living) / sum(p["total"] for p in living) == row["connectivity"]
+    assert [record["epoch"] for record in run.transfers()] == [0, 1, 2, 3]
+
+
 def test_an_interrupted_protocol_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     protocol = load_protocol("nmnist", [*QUICK, *SMALL["nmnist"], "train.epochs=3"])
     record = module._Record.on_train_epoch_end

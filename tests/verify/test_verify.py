@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ import torch
 from neuroaccel import neurons
 from neuroaccel.engine import EventStream
 from neuroaccel.errors import ExecutorFailure, ExecutorUnavailable, InputError, UnsupportedNode
-from neuroaccel.graph import Graph, Trace
+from neuroaccel.graph import Graph, Input, LayerNorm, Node, Output, Softmax, Trace, WeightGrid, chain
+from neuroaccel.graph import Linear as LinearNode
 from neuroaccel.network import Network
-from neuroaccel.program import LIF
+from neuroaccel.program import LIF, Arithmetic, Fixed
 from neuroaccel.synapses import Conv2d, Flatten, Linear, Readout, SumPool2d
 from neuroaccel.verify import Executor, table, verify
+from neuroaccel.verify.compare import exact_nodes
 from neuroaccel.verify.executors import EXECUTORS, engine_trace
 from tests.graphs import GRAPHS
+from tests.graphs.parts import neuron, weights
 from tests.verify.networks import N, T, conv_network, events, impostor, with_threshold
 
 FIELDS = [
@@ -148,15 +152,54 @@ def test_lava_is_unavailable_where_its_interpreter_is_not(monkeypatch: pytest.Mo
 
 
 def test_a_node_that_the_engine_cannot_hold_is_refused_by_all() -> None:
-    graph = GRAPHS["decision_block_softmax"]()
-    x = {
-        name: np.zeros((2, 1, *graph.nodes[name].shape), np.float32)  # type: ignore[attr-defined]
-        for name in graph.inputs
-    }
-    report = verify(graph, x, executors=("torch", "engine"))
+    # The graph's own arithmetic is integer, which has no softmax.
+    whole = replace(neuron(LIF(0.5, 0.5), 3), arithmetic=Arithmetic(state=Fixed(16, 8)))
+    graph = chain({"x": Input((3,)), "p": Softmax(), "n": whole, "y": Output()})
+    report = verify(graph, np.zeros((2, 1, 3), np.float32), executors=("torch", "engine"))
     assert {row.status for row in report.executors} == {"refused"}
     assert report.certificate is None
     assert not report.ok
+
+
+def normed() -> Graph:
+    """Exact neurons, and behind a LayerNorm close ones."""
+    layers: dict[str, Node] = {
+        "x": Input((6,)),
+        "a": LinearNode(weights(1, 8, 6), grid=WeightGrid(5)),
+        "exact": neuron(LIF(0.5, 0.5), 8),
+        "norm": LayerNorm(np.ones(8, np.float32), np.zeros(8, np.float32)),
+        "b": LinearNode(weights(2, 4, 8)),
+        "close": neuron(LIF(0.5, 0.5), 4),
+    }
+    return chain({**layers, "y": Output()})
+
+
+def test_what_is_close_is_judged_by_decisions_and_rates() -> None:
+    graph = normed()
+    x = (np.random.default_rng(0).random((20, 40, 6)) < 0.5).astype(np.float32)
+    report = verify(graph, x, executors=("torch", "engine"))
+    assert report.ok
+    assert report.executor("torch").reason.startswith("close")
+    # Other spikes with the same decisions are not enough: their number tells.
+    often = impostor(with_threshold(graph, "close", np.float32(0.2)))
+    lenient = {"decision_tolerance": 1 - 1e-9}
+    assert verify(graph, x, executors=(often,), rate_tolerance=10.0, **lenient).ok
+    row = verify(graph, x, executors=(often,), **lenient).executor("impostor")
+    assert row.status == "differs"
+    assert "(allowed 1.0%)" in row.reason
+
+
+def test_what_is_exact_in_a_close_graph_must_be_the_same() -> None:
+    graph = normed()
+    x = (np.random.default_rng(0).random((20, 40, 6)) < 0.5).astype(np.float32)
+    other = impostor(with_threshold(graph, "exact", np.float32(0.75)))
+    row = verify(graph, x, executors=(other,), decision_tolerance=1 - 1e-9, rate_tolerance=10.0).executor("impostor")
+    assert row.status == "differs"
+    assert "values of nodes that are exact differ; first of all: " in row.reason
+    assert exact_nodes(graph) == {"x", "a", "exact"}
+    block = exact_nodes(GRAPHS["decision_block_softmax"]())
+    assert {"micro_steps/qkv", "keys", "phase"} <= block
+    assert not {"attention", "norm", "lif", "out"} & block
 
 
 def test_an_integer_graph_is_verified_in_its_own_arithmetic() -> None:
@@ -259,6 +302,7 @@ def test_the_json_has_the_agreed_keys_and_no_infinities() -> None:
         ({"labels": [1, 2]}, r"expected whole numbers \[5\]"),
         ({"labels": [0.5] * 5}, "expected whole numbers"),
         ({"decision_tolerance": 1.0}, "fraction"),
+        ({"rate_tolerance": -0.1}, "fraction of at least 0"),
         ({"snap": False}, "a Graph was given"),
     ],
 )

@@ -8,7 +8,7 @@ the order of neurons.
 import numpy as np
 
 SIGNATURE = (
-    "void(V[:, ::1], u1[:, ::1], u1[::1], i8[::1], i8[::1], i8[::1], V[::1], b1, b1,"
+    "void(V[:, ::1], u1[:, ::1], u1[::1], i8[::1], i8[::1], i8[::1], V[::1], b1, b1, b1,"
     " V[:, ::1], u1[:, ::1], u1[::1], i8[::1], b1)"
 )
 NONE, ALL, SOME = np.uint8(0), np.uint8(1), np.uint8(2)
@@ -16,11 +16,12 @@ TILE = 64  # places whose sums stay in the first-level cache
 
 
 def kernel(
-    sums, hit, reached, found, y_at, z_at, bias, plain, turned, current, touched, reach, interactions, track
+    sums, hit, reached, found, y_at, z_at, bias, plain, turned, made, current, touched, reach, interactions, track
 ):  # fmt: skip
     """sums, hit [R, places * width], reached, found [R] -> current, touched [R, places * outputs], reach [R].
 
-    bias [outputs] is 0 where there is none, and never -0. With turned current lies as [outputs, places]. With track
+    bias [outputs] is 0 where there is none, and never -0. With turned current lies as [outputs, places]; with made it
+    is there already, and sums are not. With track
     interactions [N] gets how many products y·z had a living event in both factors.
     """
     outputs, rows, batch = y_at.shape[0], sums.shape[0], interactions.shape[0]
@@ -33,7 +34,9 @@ def kernel(
         without += y_at[o] < 0 and z_at[o] < 0
     for r in range(rows):
         line, out = sums[r], current[r]
-        if found[r] == 0:
+        if made:
+            pass
+        elif found[r] == 0:
             for p in range(places):
                 for o in range(outputs):
                     out[o * places + p if turned else p * outputs + o] = bias[o]

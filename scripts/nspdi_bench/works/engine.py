@@ -16,7 +16,8 @@ from torch.nn import functional
 from neuroaccel.graph import Dendrite, Graph, Input, Node, Output, WeightGrid, chain
 
 NETS = ((700, 256, 20), (700, 1024, 1024, 20))
-LIVING, RATES, TICKS = (1.0, 0.1, 0.05), (0.02, 0.1), 100
+LIVING, RATES = (1.0, 0.1, 0.05), (0.02, 0.1)
+TICKS = 256  # as many as the engine takes at once
 BITS, GRID, GATE_GRID = 11, 11, 14  # whole weights of W and V up to 2^BITS, on 2^-GRID and 2^-GATE_GRID
 TORCH = f"torch {version('torch').split('+')[0]} (per step)"
 

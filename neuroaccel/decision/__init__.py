@@ -1,0 +1,1 @@
+"""Decisions from offline trajectories: the Spiking Decision Transformer and its dense twin."""

@@ -1,0 +1,1 @@
+"""What bench_decision measures: one module per work."""
