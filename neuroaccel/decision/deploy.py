@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from neuroaccel.decision.config import DecisionConfig
+from neuroaccel.decision.plasticity import OnlineModulator
 from neuroaccel.decision.tokens import ACTION, RETURN, STATE
 from neuroaccel.decision.windows import Normaliser
 from neuroaccel.errors import InputError, StateError
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("neuroaccel")
 
+# Rewards [E] and which episodes ended [E] -> the third factor of each one's last decision, [E].
+Modulate = Callable[[NDArray[np.float64], NDArray[np.bool_]], NDArray[np.float32]]
+
 
 class Executor(Protocol):
     """What runs tokens: a decision transformer with its caches."""
@@ -29,7 +33,7 @@ class Executor(Protocol):
         """The next L tokens of every episode, ``[E, L, token_size]`` and ``[E, L]`` → ``[E, actions]`` at the last."""
 
     def forget(self, done: NDArray[np.bool_]) -> None:
-        """Forget all tokens of the episodes where ``done``."""
+        """Forget all tokens of the episodes where ``done``; weights that learn stay as they are, their traces go."""
 
 
 class ModuleExecutor:
@@ -63,7 +67,7 @@ class TorchExecutor:
     """A graph of one token per tick, run by torch.
 
     Arguments:
-        graph: Inputs ``token`` and, if it has a phase code, ``step``; one Output.
+        graph: Inputs ``token``, ``step`` if it has a phase code, ``third`` if it learns; one Output.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -71,13 +75,15 @@ class TorchExecutor:
 
         self.network = Network.from_graph(graph).eval()
         self.state: dict[str, Any] | None = None
-        self.ports, self._squash = _ports(graph), _squashes(graph)
+        self.ports, self._squash, self._plastic = _ports(graph), _squashes(graph), _plastic(graph)
+        self.learns = "third" in self.ports
 
-    def feed(self, x: Tensor, steps: Tensor) -> Tensor:
+    def feed(self, x: Tensor, steps: Tensor, third: NDArray[np.float32] | None = None) -> Tensor:
+        """As of :class:`Executor`; ``third`` ``[E, L]`` is the third factor of every token, None: 0."""
         predicted: Any = None
         with torch.no_grad():
             for i in range(x.shape[1]):
-                given = _given(self.ports, x[:, i].numpy(), steps[:, i].numpy())
+                given = _given(self.ports, x[:, i], steps[:, i], None if third is None else third[:, i])
                 entering: Any = {name: torch.from_numpy(value) for name, value in given.items()}
                 entering = entering if len(entering) > 1 else next(iter(entering.values()))
                 predicted, self.state = self.network.step(entering, self.state)
@@ -85,7 +91,9 @@ class TorchExecutor:
 
     def forget(self, done: NDArray[np.bool_]) -> None:
         if self.state is not None:
-            self.state = self.network.reset(self.state, torch.from_numpy(done))
+            learnt = {name: self.state[name]["weight"] for name in self._plastic}
+            state = self.network.reset(self.state, torch.from_numpy(done))
+            self.state = state | {name: {**state[name], "weight": weight} for name, weight in learnt.items()}
 
 
 class SessionExecutor:
@@ -99,19 +107,29 @@ class SessionExecutor:
     """
 
     def __init__(self, session: Any) -> None:
-        self.session = session
-        self.ports, self._squash = _ports(session.plan.graph), _squashes(session.plan.graph)
-        (self.output,) = session.plan.graph.outputs
+        self.session, graph = session, session.plan.graph
+        self.ports, self._squash, self._plastic = _ports(graph), _squashes(graph), _plastic(graph)
+        self.learns = "third" in self.ports
+        (self.output,) = graph.outputs
 
-    def feed(self, x: Tensor, steps: Tensor) -> Tensor:
+    def feed(self, x: Tensor, steps: Tensor, third: NDArray[np.float32] | None = None) -> Tensor:
+        """As of :class:`Executor`; ``third`` ``[E, L]`` is the third factor of every token, None: 0."""
         found: Any = None
         for i in range(x.shape[1]):
-            found = self.session.step(_given(self.ports, x[:, i].numpy(), steps[:, i].numpy()))
+            given = _given(self.ports, x[:, i], steps[:, i], None if third is None else third[:, i])
+            found = self._tick(given)
         values = torch.from_numpy(np.array(found[self.output], np.float32))
         return values.tanh() if self._squash else values
 
+    def _tick(self, given: dict[str, NDArray[Any]]) -> Any:
+        return self.session.step(given)
+
     def forget(self, done: NDArray[np.bool_]) -> None:
+        before = self.session.state() if self._plastic else {}
         self.session.refresh(done)
+        if self._plastic:
+            learnt = {f"{name}/weight": before[f"{name}/weight"] for name in self._plastic}
+            self.session.restore(self.session.state() | learnt)
 
 
 class Decider:
@@ -132,9 +150,14 @@ class Decider:
         normaliser: the data's.
         episodes: E.
         warn: whether to warn of a target out of range.
+        online: whether the head goes on learning, each of the E by itself and from one episode to the next: the third
+            factor of a decision comes with its action's token, once the reward is known. True: that of
+            :class:`~neuroaccel.decision.plasticity.OnlineModulator` over the data's returns; or a function of rewards
+            and of which episodes ended. The executor's graph must have a plastic head (``to_graph(model, Plastic(…))``);
+            without ``online`` such a head learns nothing.
 
     Raises:
-        InputError: a target that is not finite, or of another shape.
+        InputError: a target that is not finite, or of another shape; ``online`` for what cannot learn.
     """
 
     def __init__(
@@ -146,9 +169,18 @@ class Decider:
         *,
         episodes: int = 1,
         warn: bool = True,
+        online: bool | Modulate = False,
     ) -> None:
         self.config, self.normaliser, self.episodes = config, normaliser, episodes
         self.executor: Executor = ModuleExecutor(model.eval(), episodes) if isinstance(model, nn.Module) else model
+        if online and not getattr(self.executor, "learns", False):
+            raise InputError(
+                "online learning needs a graph with a plastic head, to_graph(model, Plastic(...)), and an executor of "
+                f"it; found {type(model).__name__}"
+            )
+        returns = normaliser.lowest, normaliser.highest
+        self._modulate: Modulate | None = OnlineModulator(episodes, *returns) if online is True else online or None
+        self._third = np.zeros(episodes, np.float32)
         target = np.asarray(target_return, np.float64)
         if target.shape not in ((), (episodes,)) or not np.isfinite(target).all():
             raise InputError(
@@ -201,14 +233,26 @@ class Decider:
         # In the stream the last action comes before this decision's return: kept apart, since it may be left out.
         last, last_time = self._tokens[:, [ACTION]], np.maximum(self.steps - 1, 0)[:, None]
         first, times = self._tokens[:, :2], self._times
-        fresh = self._fresh
+        fresh, learns = self._fresh, self._modulate is not None
         if not fresh.any():
             first, times = np.concatenate([last, first], 1), np.concatenate([last_time, times], 1)
         elif self._begun:
-            if not fresh.all():  # a token is every episode's: what those that begin are given here is forgotten
-                self.executor.feed(torch.from_numpy(last), torch.from_numpy(last_time))
+            # A token is every episode's: what those that begin are given here is forgotten, but for what it teaches.
+            if learns or not fresh.all():
+                self._feed(last, last_time, self._third)
             self.executor.forget(fresh)
-        return self.executor.feed(torch.from_numpy(np.array(first)), torch.from_numpy(np.array(times)))
+        return self._feed(first, times, None if fresh.any() else self._third)
+
+    def _feed(self, x: NDArray[Any], times: NDArray[Any], third: NDArray[np.float32] | None) -> Tensor:
+        """Some tokens of every episode, the first of which brings a third factor ``[E]``."""
+        given = torch.from_numpy(np.array(x)), torch.from_numpy(np.array(times))
+        if self._modulate is None:
+            return self.executor.feed(*given)
+        every = np.zeros(times.shape, np.float32)
+        if third is not None:
+            every[:, 0] = third
+        predicted: Tensor = cast(Any, self.executor).feed(*given, every)
+        return predicted
 
     def observe(self, rewards: ArrayLike, done: ArrayLike | None = None) -> None:
         """Take in what the actions earned; an episode that is done begins anew with the next observation.
@@ -223,8 +267,13 @@ class Decider:
         ended = np.zeros(self.episodes, np.bool_) if done is None else np.asarray(done, np.bool_)
         if earned.shape != (self.episodes,) or ended.shape != (self.episodes,):
             raise InputError(f"rewards {earned.shape} and done {ended.shape}; expected one for each of {self.episodes}")
-        if not np.isfinite(earned[~ended]).all():
+        if not np.isfinite(earned if self._modulate is not None else earned[~ended]).all():
             raise InputError("observe: a reward that is not finite")
+        if self._modulate is not None:
+            third = np.asarray(self._modulate(earned, ended), np.float32)
+            if third.shape != (self.episodes,) or not np.isfinite(third).all():
+                raise InputError(f"third factors {third.shape}: expected one finite number for each of {self.episodes}")
+            self._third = third
         if self.config.return_token == "to-go":
             self.remaining = self.remaining - np.where(ended, 0.0, earned)
         self.steps = np.where(ended, 0, self.steps + 1)
@@ -267,12 +316,17 @@ def _ports(graph: Graph) -> dict[str, tuple[int, ...]]:
     """Input → shape, of a graph that takes tokens."""
     entering: dict[str, Any] = {name: graph.nodes[name] for name in graph.inputs}
     shapes: dict[str, tuple[int, ...]] = {name: node.shape for name, node in entering.items()}
-    if "token" not in shapes or set(shapes) - {"token", "step"} or len(graph.outputs) != 1:
+    if "token" not in shapes or set(shapes) - {"token", "step", "third"} or len(graph.outputs) != 1:
         raise InputError(
             f"a graph with Inputs {', '.join(shapes)} and Outputs {', '.join(graph.outputs)}; a decision transformer's "
-            "has the Input 'token', and 'step' where it knows the time, and one Output"
+            "has the Input 'token', 'step' where it knows the time, 'third' where it learns, and one Output"
         )
     return shapes
+
+
+def _plastic(graph: Graph) -> list[str]:
+    """Synapses whose weights learn."""
+    return [name for name, node in graph.nodes.items() if getattr(node, "plastic", None) is not None]
 
 
 def _squashes(graph: Graph) -> bool:
@@ -281,13 +335,16 @@ def _squashes(graph: Graph) -> bool:
     return isinstance(notes, Mapping) and bool(notes.get("continuous"))
 
 
-def _given(ports: Mapping[str, tuple[int, ...]], x: NDArray[Any], steps: NDArray[Any]) -> dict[str, NDArray[Any]]:
+def _given(
+    ports: Mapping[str, tuple[int, ...]], x: Tensor, steps: Tensor, third: NDArray[np.float32] | None
+) -> dict[str, NDArray[Any]]:
     """The values of one tick."""
     found: dict[str, NDArray[Any]] = {}
     for name, shape in ports.items():
         if name == "token":
-            found[name] = x.reshape(len(x), *shape)
-        else:
-            many = steps.astype(np.float32).reshape(-1, *[1] * len(shape))
-            found[name] = np.array(np.broadcast_to(many, (len(x), *shape)))
+            found[name] = x.numpy().reshape(len(x), *shape)
+            continue
+        each = steps.numpy() if name == "step" else np.zeros(len(x)) if third is None else third
+        many = np.asarray(each, np.float32).reshape(-1, *[1] * len(shape))
+        found[name] = np.array(np.broadcast_to(many, (len(x), *shape)))
     return found

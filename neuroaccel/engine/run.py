@@ -116,9 +116,9 @@ def _session(plan: Plan, batch: int, counts: bool, record: bool | Literal["spike
     block = min(plan.block(batch), max(ticks, 1))
     idle = plan.idle.get((batch, counts, record, block))
     try:
-        return idle.pop() if idle else Session(plan, batch, counts, record, block)
+        return idle.pop() if idle else Session(plan, batch, counts, record, block, tape=True)
     except IndexError:  # another thread was faster
-        return Session(plan, batch, counts, record, block)
+        return Session(plan, batch, counts, record, block, tape=True)
 
 
 def _joined(books: list[dict[str, dict[str, NDArray[np.int64]]]]) -> dict[str, dict[str, NDArray[np.int64]]]:

@@ -529,9 +529,10 @@ class Session:
 
     def refresh(self, mask: NDArray[np.bool_] | None = None) -> None:
         """Bring the state of samples (None: of all) back to the fresh one; counts go on."""
-        chosen: Any = slice(None) if mask is None else mask
         if self._taped is not None:
-            self._taped.forget()
+            self._taped.refresh(mask)
+            return
+        chosen: Any = slice(None) if mask is None else mask
         for ref, work in self._works.items() if self._moved else ():
             if ref not in self._fresh:
                 self._fresh[ref] = self.plan.steps[ref].operation.allocate(1)
@@ -614,6 +615,8 @@ class Session:
         if some is not None and (some.shape != (self.batch,) or some.dtype != np.bool_):
             raise StateError(f"the mask is {some.dtype}{list(some.shape)}, expected bool[{self.batch}]")
         self.refresh(some)
+        if self._taped is not None:
+            self._taped.count()
         chosen: Any = slice(None) if some is None else some
         for columns in (*self._columns.values(), *self._earlier.values()):
             for count in columns.values():
@@ -627,7 +630,7 @@ class Session:
     def _put(self, arrays: Mapping[str, Array]) -> None:
         self._mend()
         if self._taped is not None:
-            self._taped.forget()
+            self._taped.replaced()
         for ref, operation in ((ref, self.plan.steps[ref].operation) for ref in self._works):
             self._import(ref, {key: arrays[f"{ref[1]}/{key}"] for key in operation.fresh})
         for name in self._carried:

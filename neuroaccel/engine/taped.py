@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neuroaccel.engine import cache
 from neuroaccel.engine.clocks import Inner, Recall
 from neuroaccel.engine.inputs import Feed
+from neuroaccel.engine.linear import Linear
 from neuroaccel.engine.operation import Array
 from neuroaccel.engine.plan import Plan, Ref, origin
 from neuroaccel.engine.tape import Memory, Path
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from neuroaccel.engine.session import Session
 
 FEW = 64  # samples: beyond, what the ordinary way does for all of them at once is as fast
+LARGEST = 1 << 18  # weights of a layer: beyond, it is worth while to have them packed
 
 
 def by_tape(plan: Plan, batch: int) -> str:
@@ -31,7 +34,21 @@ def by_tape(plan: Plan, batch: int) -> str:
         return f"{batch} samples are more than {FEW}"
     if not any(isinstance(step.operation, (Inner, Recall)) for step in plan.steps.values()):
         return "the graph has neither Scope nor Memory"
+    large = [name for name, size in _layers(plan).items() if size > LARGEST]
+    if large:
+        return f"'{large[0]}' has more than {LARGEST} weights"
     return "; ".join(f"'{name}': {why}" for name, why in obstacles(plan).items())
+
+
+def _layers(plan: Plan) -> dict[str, int]:
+    """Linears and how many weights each has; nodes of a Scope as ``scope/node``."""
+    found = {}
+    for (_, name), step in plan.steps.items():
+        if isinstance(step.operation, Linear):
+            found[name] = step.operation.matrix.size
+        elif isinstance(step.operation, Inner):
+            found |= {f"{name}/{inner}": size for inner, size in _layers(step.operation.plan).items()}
+    return found
 
 
 class Taped:
@@ -142,11 +159,16 @@ class Taped:
 
     def settle(self) -> None:
         """Bring the session's state, counts and ticks to where the tape is."""
-        if not self.ahead:
+        self.count()
+        if self.ahead:
+            self.ahead = False
+            for (path, ref), state in self._states().items():
+                self._owner(path)._import(ref, state)
+
+    def count(self) -> None:
+        """Bring the session's counts and ticks to where the tape is."""
+        if not self.ticks:
             return
-        self.ahead = False
-        for (path, ref), state in self._states().items():
-            self._owner(path)._import(ref, state)
         for column, (path, name, key) in enumerate(self.tape.tally):
             self._owner(path)._columns[name][key] += self.tally[:, column]
         self.tally[...] = 0
@@ -159,10 +181,21 @@ class Taped:
                 owner._now.tick += ticks
         self.ticks = 0
 
-    def forget(self) -> None:
+    def refresh(self, mask: NDArray[np.bool_] | None) -> None:
+        """Bring the state of samples (None: of all) back to the fresh one."""
+        if self.behind and mask is not None:
+            self._load()
+        chosen: Any = slice(None) if mask is None else mask
+        fresh = self.tape.fresh
+        self.memory.values[chosen] = fresh.values
+        self.memory.marks[chosen] = fresh.marks
+        self.memory.registers[chosen] = fresh.registers
+        self.ahead, self.behind = True, False
+
+    def replaced(self) -> None:
         """Learn that the session's state is about to be another than the tape's."""
-        self.settle()
-        self.behind = True
+        self.count()
+        self.ahead, self.behind = False, True
 
     def _states(self) -> dict[tuple[Path, Ref], dict[str, Array]]:
         found: dict[tuple[Path, Ref], dict[str, Array]] = {}

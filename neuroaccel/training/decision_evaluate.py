@@ -110,7 +110,7 @@ def play(
             progress(count - int(running.sum()), count)
         if not running.any():
             return Episodes(returns, lengths, terminated)
-        acting.observe(np.where(running, rewards, 0.0), ~running)
+        acting.observe(np.where(running | stopped, rewards, 0.0), ~running)
         if mode == "Disabled" and (ends | late).any():
             observation, _ = env.reset(options={"reset_mask": ends | late})
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from neuroaccel.decision.plasticity import learn_head, modulator
+from neuroaccel.decision.plasticity import OnlineModulator, learn_head, modulator
 from neuroaccel.synapses.plastic import ThreeFactor
 
 
@@ -49,3 +50,32 @@ def test_samples_are_averaged_and_no_gradient_runs_through() -> None:
 
 def test_modulator_is_clipped() -> None:
     assert modulator(torch.tensor([0.0, 10, 15, 100]), 10.0, 10.0).tolist() == [-1, 0, 0.5, 1]
+
+
+def test_the_head_learns_as_the_contract_says_on_the_grid_within_the_rounded_bound_and_flushed() -> None:
+    one, rule = torch.ones(1, 1), ThreeFactor(0.5, 0.3, 1.3, grid=1)
+    layer = head()
+    trace = learn_head(layer, torch.zeros(1, 1, 1), one, one, torch.ones(1), rule)
+    assert layer.weight.item() == 0.5  # 0.3 is nearest to a half
+    for _ in range(9):
+        trace = learn_head(layer, trace, one, one, torch.ones(1), rule)
+    assert layer.weight.item() == 1.0  # 1.3, rounded down to halves
+    tiny = torch.full((1, 1, 1), 2.0**-100)
+    assert learn_head(layer, tiny, 0 * one, 0 * one, torch.zeros(1), rule).item() == 0.0
+    assert learn_head(layer, 4 * tiny, 0 * one, 0 * one, torch.zeros(1), rule).item() == 2.0**-99
+
+
+def test_online_the_third_factor_is_the_rewards_and_at_the_end_the_returns() -> None:
+    rewards = np.random.default_rng(0).normal(size=(20, 2))
+    rewards[:, 1] = 1.0
+    found = OnlineModulator(2, -10.0, 30.0)
+    for t in range(20):
+        third = found(rewards[t], np.array([t == 19, t == 19]))
+        if t == 19:
+            break
+        so_far = rewards[: t + 1, 0]
+        expected = (so_far[-1] - so_far.mean()) / so_far.std() if t else 0.0
+        assert third.tolist() == [pytest.approx(np.clip(expected, -1, 1), abs=1e-6), 0.0]
+    assert third.tolist() == pytest.approx([np.clip((rewards[:, 0].sum() - 10) / 20, -1, 1), 0.5])
+    # The next episode's return begins at 0; the rewards' mean and spread go on.
+    assert found(np.array([0.0, 30.0]), np.array([True, True])).tolist() == [-0.5, 1.0]

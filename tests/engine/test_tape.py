@@ -14,7 +14,7 @@ from neuroaccel.engine.attention import TOLERANCE
 from neuroaccel.engine.compiler import compile_graph
 from neuroaccel.engine.inputs import Feed
 from neuroaccel.engine.session import Session
-from neuroaccel.engine.taped import FEW, by_tape
+from neuroaccel.engine.taped import FEW, LARGEST, by_tape
 from neuroaccel.errors import InputError, StateError
 from neuroaccel.graph import (
     Attention,
@@ -174,15 +174,15 @@ def test_all_kinds_of_scopes() -> None:
                 same(taped.counts, other.counts)
 
 
-def attending(q: int = 3, k: int = 3, heads: int = 2, shift: int = 1, mask: bool = False) -> Graph:
-    """Counts attention of an Input's thirds over the last five ticks."""
-    nodes: dict[str, Node] = {"x": Input((3, 4), "count", max(q, k)), "m": Input((5,))}
+def attending(largest: int, mask: bool, how: Any = "counts") -> Graph:
+    """Attention of an Input's thirds over the last five ticks."""
+    nodes: dict[str, Node] = {"x": Input((3, 4), "count", largest), "m": Input((5,))}
     edges = []
     for i, port in enumerate("qkv"):
         nodes[port] = Select((i,))
         nodes[f"{port}_flat"] = Flatten()
         edges += [Edge("x", port), Edge(port, f"{port}_flat")]
-    nodes |= {"keys": Memory(5), "values": Memory(5), "a": Attention(heads, "counts", shift), "y": Output()}
+    nodes |= {"keys": Memory(5), "values": Memory(5), "a": Attention(2, how, int(how == "counts")), "y": Output()}
     edges += [Edge("k_flat", "keys"), Edge("v_flat", "values"), Edge("q_flat", "a", "q")]
     edges += [Edge("keys", "a", "k"), Edge("values", "a", "v"), Edge("a", "y")]
     if mask:
@@ -192,11 +192,11 @@ def attending(q: int = 3, k: int = 3, heads: int = 2, shift: int = 1, mask: bool
 
 @pytest.mark.parametrize("counts", [False, True])
 @pytest.mark.parametrize("mask", [False, True])
-@pytest.mark.parametrize("largest", [3, 4000])
-def test_attention_over_a_band(counts: bool, mask: bool, largest: int) -> None:
+@pytest.mark.parametrize(("largest", "how"), [(3, "counts"), (4000, "counts"), (2, "softmax")])
+def test_attention_over_a_band(counts: bool, mask: bool, largest: int, how: str) -> None:
     """Beyond 2^24 sums depend on their order, and the band is gone through from its oldest key."""
     rng = np.random.default_rng(largest)
-    taped, other = pair(attending(largest, largest, mask=mask), 2, counts)
+    taped, other = pair(attending(largest, mask, how), 2, counts)
     for tick in range(17):
         x = rng.integers(0, largest + 1, (2, 3, 4)) * (rng.random((2, 3, 4)) < 0.7)
         given = {"x": x.astype(np.float32), "m": (rng.random((2, 5)) < 0.6).astype(np.float32)}
@@ -296,6 +296,8 @@ def test_what_a_tape_does_not_hold_goes_node_by_node() -> None:
     assert "a session goes node by node: " in engine.explain(dropped)
     assert "neither Scope nor Memory" in by_tape(compile_graph(counted(r=Readout())), 1)
     assert "more than" in by_tape(compile_graph(counted(m=Memory(2))), FEW + 1)
+    large = counted(m=Memory(513), f=Flatten(), w=Linear(np.ones((LARGEST // 1024, 1026), np.float32)))
+    assert "'w' has more than" in by_tape(compile_graph(large), 1)
     assert "floating point" in by_tape(compile_graph(counted(m=Memory(2)), "integer"), 1)
 
 

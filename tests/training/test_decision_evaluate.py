@@ -66,7 +66,7 @@ def test_no_step_after_an_episodes_end_is_counted_or_shown(mode: AutoresetMode) 
     seen = np.array(watching.seen).T
     assert seen.tolist() == [[0, 1, 0, 0, 0, 0, 0], [0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 0, 0, 0, 0]]
     assert watching.done[2] == [True, False, True]
-    assert watching.earned.tolist() == [1, 6, 2]  # an ended episode's last reward has nobody to go to
+    assert watching.earned.tolist() == [2, 6, 3]  # an ended episode's last reward is told, none after it
     env.close()
 
 

@@ -12,8 +12,8 @@ import math
 import numpy as np
 
 SIGNATURE = (
-    "b1(i8[:, ::1], V[::1], V[::1], u1[::1], i4[::1], V[::1], i8[::1], f8[::1], f8[:, ::1], f8[:, :, ::1], V[:, :, ::1],"
-    " V[:, ::1], u1[:, ::1], i8[:, ::1], i8[:, ::1], i8)"
+    "b1(i8[:, ::1], V[::1], V[::1], u1[::1], i4[::1], V[::1], i8[::1], f8[::1], f8[:, ::1], f8[:, :, ::1],"
+    " V[:, :, ::1], V[:, ::1], u1[:, ::1], i8[:, ::1], i8[:, ::1], i8)"
 )
 
 # What an Input allows: whole numbers up to a largest one, numbers on a grid, numbers that the type can hold.
