@@ -85,6 +85,9 @@ class Dendrite(Operation):
     def weight_width(self) -> int:
         return self.synapse.weight_width
 
+    def prepare(self) -> None:
+        self.synapse.prepare()
+
     def scratch(self) -> dict[str, Any]:
         return {"synapse": self.synapse.scratch(), "zeros": 0}
 

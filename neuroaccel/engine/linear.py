@@ -6,6 +6,8 @@ are exact, the order is the event list's.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -53,17 +55,14 @@ class Linear(Synapses):
         alive = weight != 0
         # Without zeros, and with one place, an event reaches all targets.
         self.masks = None if alive.all() and lead == 1 else bit_masks(alive.T)
-        self.reach = cache.load("linear_reach", "int64")
-        self.order = cache.load("linear_order", "int64")
         self.rule: LinearRule | None = None
         self.plans: dict[Schedule, Int64] = {}
         self.choices: dict[tuple[int, int, int], Schedule] = {}
         self.lines: tuple[Int64, NDArray[np.uint32], Array] | None = None
         if weight.dtype != np.float32:
             self.rows = np.ascontiguousarray(weight.T)
-            self.plain = cache.load("linear_plain", weight.dtype.name)
             return
-        scaled = kind != "binary"
+        self.scaled = scaled = kind != "binary"
         self.storage, self.scale = narrowest(weight, exact and not scaled)
         self.panels = panels(stored(weight.T, self.storage, self.scale))
         # How many rows 16 bits can add up.
@@ -75,14 +74,50 @@ class Linear(Synapses):
         if self.sparse is not None and lead == 1 and not scaled:
             self.lines = csr(weight)  # target by target, for events that are all 1
         self.rule = LinearRule(*shape, self.exact, self.sparse is not None, machine_caches(), self.lines is not None)
-        how = {"STORAGE": self.storage, "SCALED": scaled}
         self.single = self.rule.choose(1, 1)
-        self.near = cache.load("linear_panels", "float32", **how, AHEAD=False)
-        # Kept out of the first call where nothing will ask for it.
-        far = self.rule.level != "L2"
-        self.ahead = cache.load("linear_panels", "float32", **how, AHEAD=True) if far else self.near
-        self.by_lines = None if self.lines is None else cache.load("linear_lines", "float32")
-        self.by_csr = None if self.sparse is None else cache.load("linear_csr", "float32", SCALED=scaled)
+
+    # Kernels are loaded by `prepare`, for a session may run by a tape, which needs none of them.
+
+    @cached_property
+    def reach(self) -> cache.Kernel:
+        return cache.load("linear_reach", "int64")
+
+    @cached_property
+    def order(self) -> cache.Kernel:
+        return cache.load("linear_order", "int64")
+
+    @cached_property
+    def plain(self) -> cache.Kernel:
+        return cache.load("linear_plain", self.dtype.name)
+
+    @cached_property
+    def near(self) -> cache.Kernel:
+        return cache.load("linear_panels", "float32", STORAGE=self.storage, SCALED=self.scaled, AHEAD=False)
+
+    @cached_property
+    def ahead(self) -> cache.Kernel:
+        if self.rule is None or self.rule.level == "L2":  # nothing will ask for it
+            return self.near
+        return cache.load("linear_panels", "float32", STORAGE=self.storage, SCALED=self.scaled, AHEAD=True)
+
+    @cached_property
+    def by_lines(self) -> cache.Kernel:
+        return cache.load("linear_lines", "float32")
+
+    @cached_property
+    def by_csr(self) -> cache.Kernel:
+        return cache.load("linear_csr", "float32", SCALED=self.scaled)
+
+    def prepare(self) -> None:
+        _ = self.reach, self.order
+        if self.rule is None:
+            _ = self.plain
+            return
+        _ = self.near, self.ahead
+        if self.sparse is not None:
+            _ = self.by_csr
+        if self.lines is not None:
+            _ = self.by_lines
 
     @property
     def weight_width(self) -> int:
@@ -113,12 +148,12 @@ class Linear(Synapses):
             lists, _ = self.arranged(index, found, 0, not self.exact)
             self.plain(value, lists, found, self.rows, self.bias, current)
         elif chosen.kind == "csr":
-            if self.by_csr is None or self.sparse is None:
+            if self.sparse is None:
                 raise ValueError(f"node '{self.name}': no CSR rows, {self.explain()}")
             lists, _ = self.arranged(index, found, 0, not self.exact)
             self.by_csr(value, lists, found, *self.sparse, self.bias, current)
         elif chosen.kind == "lines":
-            if self.by_lines is None or self.lines is None:
+            if self.lines is None:
                 raise ValueError(f"node '{self.name}': no living weights by target, {self.explain()}")
             self.by_lines(index, found, *self.lines, self.bias, current)
         else:

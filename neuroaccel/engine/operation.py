@@ -213,6 +213,9 @@ class Operation(ABC):
         """Bytes of a weight as its kernels read it."""
         return self.dtype.itemsize
 
+    def prepare(self) -> None:  # noqa: B027  # most have nothing to load, or load it at once
+        """Load the kernels that run it; a session that runs node by node asks for it when it is opened."""
+
     def scratch(self) -> dict[str, Any]:
         """What a session keeps for the operation beside its state."""
         return {}

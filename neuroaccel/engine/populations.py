@@ -60,13 +60,12 @@ class Population(Operation):
 
     @cached_property
     def kernel(self) -> cache.Kernel:
-        """Compiled where a session is opened on it, for another operation may run these neurons with its own."""
+        """Compiled by :meth:`prepare`, for another operation or a tape may run these neurons."""
         text = cache.stamped(self.source)
         return cache.compile_source(f"neuron_{self.program.key}_{self.dtype.name}", text, self.dtype.name)
 
-    def allocate(self, batch: int) -> dict[str, Array]:
+    def prepare(self) -> None:
         _ = self.kernel
-        return super().allocate(batch)
 
     def _placed(self, flat: Array) -> Array:
         """Values ``[..., size]`` from C-order into the order of places."""

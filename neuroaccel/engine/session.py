@@ -36,6 +36,7 @@ class Session:
             that :func:`~neuroaccel.engine.run.run` records, ``"spikes"`` their emissions.
         block: most ticks that it runs at once; the default is the plan's own measure.
         dropped: whether samples of it can stand still, as those of a Scope behind a Keep do.
+        prepared: whether kernels are loaded now, not when they are first asked for.
         tape: whether it may run by tape, where :func:`~neuroaccel.engine.taped.by_tape` finds that worth while.
 
     ``counts`` holds node → column → int64 ``[N]``, of every sample since its last reset (empty if not counted); it is
@@ -51,6 +52,7 @@ class Session:
         block: int | None = None,
         dropped: bool = False,
         tape: bool = False,
+        prepared: bool = True,
     ) -> None:
         if batch < 1:
             raise InputError(f"a session needs at least one sample, not {batch}")
@@ -71,12 +73,25 @@ class Session:
         self._torn = False  # whether a block was broken off in the middle
         self._earlier: dict[str, dict[str, NDArray[np.int64]]] = {}  # what counts lack since weights were exchanged
         self._allocate()
+        by_node = bool(not tape or record or by_tape(plan, batch))
+        if by_node and prepared:
+            for step in plan.steps.values():
+                step.operation.prepare()
         self.inner = {
-            name: Session(operation.plan, batch, counts, record, None, dropped or name in plan.dropping)
+            name: Session(
+                operation.plan,
+                batch,
+                counts,
+                record,
+                None,
+                dropped or name in plan.dropping,
+                False,
+                by_node and prepared,
+            )
             for name, operation in plan.inner.items()
         }
         self._clockwork = Clockwork(self)
-        self._taped = Taped(self) if tape and not record and not by_tape(plan, batch) else None
+        self._taped = None if by_node else Taped(self)
         graph = plan.graph
         emitting = [r for r in plan.steps if r[0] == "node" and not isinstance(graph.nodes[r[1]], Output)]
         emitting = [r for r in emitting if not plan.steps[r].operation.merged]
@@ -448,6 +463,8 @@ class Session:
 
     def value(self, name: str) -> NDArray[Any]:
         """What a node emitted in the last tick, ``[N, *shape]``; a view that the next block overwrites."""
+        if self._taped is not None and (held := self._taped.remembered(("node", name))) is not None:
+            return held
         last: NDArray[Any] = self.emitted(name)[-1]
         return last
 

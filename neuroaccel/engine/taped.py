@@ -157,6 +157,15 @@ class Taped:
         np.copyto(out.value.reshape(ticks, self.session.batch, -1), self.leaving[:ticks, :, self.tape.places[ref]])
         cache.load("scan", out.value.dtype.name)(out.value, out.index, out.found)
 
+    def remembered(self, ref: Ref) -> Array | None:
+        """What a Memory that the tape keeps as a ring gave in the last tick, ``[N, K, *shape]``: it is its state."""
+        ref = origin(self.session.plan.steps, ref)
+        if not self.rows or ref in self.tape.places or not isinstance(self.session.plan.steps[ref].operation, Recall):
+            return None
+        self.settle()
+        held: Array = self.session._exported(*ref)["line"]
+        return held
+
     def settle(self) -> None:
         """Bring the session's state, counts and ticks to where the tape is."""
         self.count()
