@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from neuroaccel.cli import decision_energy, decision_render
 from neuroaccel.cli.helptext import help_of
 from neuroaccel.cli.options import RUNS, Json, Runs
 from neuroaccel.cli.output import emit, progress, results_only, table
@@ -48,6 +49,8 @@ def group(context: typer.Context) -> None:
     Examples:
         neuroaccel decision train --env CartPole-v1
         neuroaccel decision evaluate CartPole-v1-snn-dt --targets 100,500
+        neuroaccel decision render CartPole-v1-snn-dt --out episode.gif
+        neuroaccel decision energy CartPole-v1-snn-dt
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -245,3 +248,5 @@ def _numbers(option: str, text: str) -> list[float]:
 app.callback(invoke_without_command=True, help=help_of(group))(group)
 app.command("train", help=help_of(train))(train)
 app.command("evaluate", help=help_of(evaluate))(evaluate)
+decision_render.register(app)
+decision_energy.register(app)

@@ -27,6 +27,7 @@ def episode(
     *,
     captions: Sequence[str] | None = None,
     fps: float = 15.0,
+    statement: str = "",
 ) -> bytes:
     """Frames and raster of an episode as a GIF that repeats; equal arguments give equal bytes.
 
@@ -39,33 +40,46 @@ def episode(
         title: line above the raster.
         captions: a line for every decision, such as its reward; without them the decision's spikes.
         fps: decisions a second.
+        statement: what stands in the raster's place where ``spikes`` is empty, such as that a model has none.
 
     Returns:
         The GIF, below 5 MB: of long or restless episodes fewer pictures are kept, and the time is too.
 
     Raises:
-        InputError: frames that are no pictures, another number of decisions in a layer, or no spikes at all.
+        InputError: frames that are no pictures, another number of decisions in a layer, or neither spikes nor a
+            statement.
     """
     pictures = np.asarray(frames)
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[-1] != 3 or 0 in pictures.shape:
         raise InputError(f"an episode's frames are uint8 [n, H, W, 3], found {pictures.dtype} {list(pictures.shape)}")
     count = len(pictures)
     layers = {name: _layer(name, values, count) for name, values in spikes.items()}
-    if not layers:
+    if not layers and not statement:
         raise InputError("an episode's raster needs the spikes of at least one layer")
     if captions is not None and len(captions) != count:
         raise InputError(f"{len(captions)} captions for {count} decisions")
     if not fps > 0:
         raise InputError(f"an episode of {fps} decisions a second")
+    if captions is None and not layers:
+        captions = [f"decision {at + 1} of {count}" for at in range(count)]
     if captions is None:
         totals = sum(np.asarray(np.asarray(s).reshape(count, -1).sum(1), np.float64) for s in spikes.values())
         captions = [f"decision {at + 1} of {count}, spikes {int(n)}" for at, n in enumerate(np.asarray(totals))]
     every = -(-count // PICTURES)
     while True:
-        content = _gif(pictures, layers, title, captions, every, fps)
+        content = _gif(pictures, layers, (title, statement), captions, every, fps)
         if len(content) < LIMIT or every >= count:
             return content
         every *= 2
+
+
+def shrunk(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A frame ``[H, W, 3]`` as high as it is shown, so that an episode of them needs less memory."""
+    from PIL import Image
+
+    picture = Image.fromarray(frame)
+    width = max(1, round(picture.width * HEIGHT / picture.height))
+    return np.asarray(picture.resize((width, HEIGHT), Image.Resampling.BOX))
 
 
 def _layer(name: str, values: NDArray[Any], count: int) -> NDArray[np.bool_]:
@@ -82,7 +96,7 @@ def _layer(name: str, values: NDArray[Any], count: int) -> NDArray[np.bool_]:
 def _gif(
     frames: NDArray[np.uint8],
     layers: Mapping[str, NDArray[np.bool_]],
-    title: str,
+    words: tuple[str, str],
     captions: Sequence[str],
     every: int,
     fps: float,
@@ -90,7 +104,7 @@ def _gif(
     from PIL import Image
 
     shown = range(0, len(frames), every)
-    drawn = [_picture(frames, layers, title, captions, at) for at in shown]
+    drawn = [_picture(frames, layers, words, captions, at) for at in shown]
     # One palette for all, from pictures all over the episode: colours do not flicker, and differences stay small.
     sample = drawn[:: max(1, len(drawn) // 8)]
     mosaic = Image.fromarray(np.concatenate([np.asarray(picture) for picture in sample]))
@@ -105,20 +119,24 @@ def _gif(
 def _picture(
     frames: NDArray[np.uint8],
     layers: Mapping[str, NDArray[np.bool_]],
-    title: str,
+    words: tuple[str, str],
     captions: Sequence[str],
     at: int,
 ) -> Any:
     from PIL import Image, ImageDraw
 
-    frame = Image.fromarray(frames[at])
-    width = max(1, round(frame.width * HEIGHT / frame.height))
+    frame = Image.fromarray(shrunk(frames[at]))
+    width = frame.width
     picture = Image.new("RGB", (width + GAP + RASTER + GAP, HEIGHT), (WHITE,) * 3)
-    picture.paste(frame.resize((width, HEIGHT), Image.Resampling.BOX), (0, 0))
+    picture.paste(frame, (0, 0))
     text = ImageDraw.Draw(picture)
+    title, statement = words
     left, top = width + GAP, 2 * LINE
     text.text((left, 0), title, fill=(BLACK,) * 3)
     text.text((left, LINE), captions[at], fill=(BLACK,) * 3)
+    if not layers:
+        text.text((left, 2 * top), statement, fill=(110,) * 3)
+        return picture
     heights = _heights([values.shape[2] for values in layers.values()], HEIGHT - top - LINE * len(layers))
     for (name, values), height in zip(layers.items(), heights, strict=True):
         text.text((left, top), f"{name}: {values.shape[2]}", fill=(110,) * 3)

@@ -153,8 +153,8 @@ class Decider:
         online: whether the head goes on learning, each of the E by itself and from one episode to the next: the third
             factor of a decision comes with its action's token, once the reward is known. True: that of
             :class:`~neuroaccel.decision.plasticity.OnlineModulator` over the data's returns; or a function of rewards
-            and of which episodes ended. The executor's graph must have a plastic head (``to_graph(model, Plastic(…))``);
-            without ``online`` such a head learns nothing.
+            and of which episodes ended. The executor's graph needs a plastic head (``to_graph(model, Plastic(…))``),
+            which learns nothing without ``online``.
 
     Raises:
         InputError: a target that is not finite, or of another shape; ``online`` for what cannot learn.

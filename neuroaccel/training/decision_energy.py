@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroaccel.decision.config import DecisionConfig
-from neuroaccel.decision.costs import DenseCosts, macs_per_decision
-from neuroaccel.decision.deploy import Decider, SessionExecutor
+from neuroaccel.decision.costs import macs_per_decision
 from neuroaccel.decision.dense import DenseDT
+from neuroaccel.decision.deploy import Decider, SessionExecutor
 from neuroaccel.decision.file import Trained
 from neuroaccel.errors import InputError
 from neuroaccel.ledger import Book, Profile
@@ -121,7 +121,9 @@ def count_decisions(
         name: {k: np.concatenate([one.counts[name][k] for one in used]) for k in columns}
         for name, columns in used[0].counts.items()
     }
-    phases, contexts = (np.array(values, np.int64) for values in zip(*((u.phase, u.context) for u in used), strict=True))
+    phases, contexts = (
+        np.array(values, np.int64) for values in zip(*((u.phase, u.context) for u in used), strict=True)
+    )
     return DecisionCosts(assemble(graph, together, ticks=3), phases, contexts, whole, played, begun)
 
 
@@ -167,21 +169,16 @@ def dense_energy(
     compute = charger.charge("int8_mul" if int8 else "fp32_mul", total, "multiplications")
     compute = compute + charger.charge("int32_add" if int8 else "fp32_add", total, "additions")
     memory: Any = charger.memory(_one(counts.products * width), 2 * c.width * c.band * width, "keys and values")
-    for part, matrices in _weights(once, c.layers).items():
-        # Of `matrices` alike; the window's tokens use the same ones.
-        size = getattr(once, part) // matrices
-        reads = size * matrices // (3 if part in ("attention", "hidden") else 1) if reuse else getattr(counts, part)
-        footprint = size // (3 if part in ("attention", "hidden") else 1) * width
+    # Weights of each part; a decision's three new tokens use those of the layers alike.
+    weights = {"embed": once.embed, "attention": once.attention // 3, "hidden": once.hidden // 3, "head": once.head}
+    for part, held in weights.items():
+        reads = held if reuse else getattr(counts, part)
+        footprint = held // (c.layers if part in ("attention", "hidden") else 1) * width
         memory = memory + charger.memory(_one(reads * width), footprint, part)
     if charger.missing:
         return Baseline(name, counts.total, None, None, "; ".join(charger.missing))
     pair = [(float(e[0, 0]), float(e[1, 0])) for e in (compute, memory)]
     return Baseline(name, counts.total, pair[0], pair[1], "no LayerNorm, softmax, biases or activations")
-
-
-def _weights(once: DenseCosts, layers: int) -> dict[str, int]:
-    """Part → layers of it that each have a memory of their own."""
-    return {part: number for part, number in (("embed", 1), ("attention", layers), ("hidden", layers), ("head", 1))}
 
 
 def _one(value: float) -> NDArray[np.float64]:

@@ -128,7 +128,9 @@ def watch(
         first = frame(rendered(env))  # before the model is compiled: it may turn out that nothing can be drawn
         session = _recording(trained)
         decider = Decider(session or trained.model, trained.config, target, trained.normaliser)
-        frames, spikes, rewards, ends = [first], [], [], False
+        frames, ends = [first], False
+        spikes: list[dict[str, NDArray[np.uint8]]] = []
+        rewards: list[float] = []
         while True:
             (action,) = decider.act(np.asarray(observation)[None])
             if session is not None:

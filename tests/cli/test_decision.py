@@ -97,7 +97,9 @@ def test_a_finished_run_is_not_trained_again_unasked(runs: Path) -> None:
     assert_refused(done, "finished", "--overwrite")
 
 
-@pytest.mark.parametrize("command", ["decision", "decision train", "decision evaluate"])
+@pytest.mark.parametrize(
+    "command", ["decision", "decision train", "decision evaluate", "decision render", "decision energy"]
+)
 def test_every_command_explains_itself_with_examples(command: str) -> None:
     done = call(*command.split(), "--help")
     assert (done.code, done.err) == (0, "")

@@ -91,6 +91,12 @@ def test_restless_episodes_lose_pictures_until_they_fit(monkeypatch: pytest.Monk
     assert 1 < len(pictures(content)) < 16
 
 
+def test_without_spikes_a_statement_takes_the_rasters_place() -> None:
+    said = episode(moving(3), {}, "dense", statement="no spikes")
+    assert len(pictures(said)) == 3
+    assert said != episode(moving(3), {}, "dense", statement="none here")
+
+
 @pytest.mark.parametrize(
     ("frames", "spikes", "more", "said"),
     [

@@ -15,6 +15,8 @@ from tests.cli.calling import assert_refused, call
 COMMANDS = [
     *("train", "evaluate", "energy", "verify", "export", "inspect", "run", "plot", "doctor", "version"),
     *("recipes", "recipes list", "recipes show", "recipes copy", "lava", "lava setup", "lava run"),
+    *("decision", "decision train", "decision evaluate", "decision render", "decision energy"),
+    *("trajectories", "trajectories make", "trajectories list", "trajectories show", "trajectories experts"),
 ]
 
 

@@ -10,6 +10,7 @@ import torch
 
 from neuroaccel import engine
 from neuroaccel.decision.config import DecisionConfig
+from neuroaccel.decision.dense import DenseDT
 from neuroaccel.decision.deploy import Decider, SessionExecutor, TorchExecutor
 from neuroaccel.decision.spiking import SpikingDT
 from neuroaccel.decision.to_graph import to_graph
@@ -150,8 +151,6 @@ def test_the_third_factor_comes_with_the_action_s_token_and_an_episodes_last_one
 def test_what_cannot_learn_online_is_refused() -> None:
     config, graph = spiking()
     with pytest.raises(InputError, match=r"online learning needs .* found DenseDT"):
-        from neuroaccel.decision.dense import DenseDT
-
         Decider(DenseDT(small()), small(), 30.0, NORMALISER, online=True)
     with pytest.raises(InputError, match="plastic head"):
         Decider(TorchExecutor(to_graph(SpikingDT(config))), config, 30.0, NORMALISER, online=True)
