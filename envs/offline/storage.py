@@ -150,15 +150,18 @@ def load_trajectories(name_or_path: str | Path) -> TrajectorySet:
     if not trajectories:
         raise InputError(f"data set '{where}' is empty; expected at least one episode")
     own = metadata.get(OURS)
-    return TrajectorySet(
-        _env_id(metadata),
-        storage.observation_space,
-        storage.action_space,
-        trajectories,
-        _number(metadata.get("ref_max_score")),
-        _number(metadata.get("ref_min_score")),
-        own if isinstance(own, dict) else {},
-    )
+    try:
+        return TrajectorySet(
+            _env_id(metadata),
+            storage.observation_space,
+            storage.action_space,
+            trajectories,
+            _number(metadata.get("ref_max_score")),
+            _number(metadata.get("ref_min_score")),
+            own if isinstance(own, dict) else {},
+        )
+    except InputError as error:
+        raise InputError(f"data set '{where}': {error}") from error
 
 
 def stored() -> list[Stored]:

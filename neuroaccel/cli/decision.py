@@ -12,7 +12,7 @@ import typer
 
 from neuroaccel.cli import decision_energy, decision_render
 from neuroaccel.cli.helptext import help_of
-from neuroaccel.cli.options import RUNS, Json, Runs
+from neuroaccel.cli.options import RUNS, Device, Json, Runs
 from neuroaccel.cli.output import emit, progress, results_only, table
 from neuroaccel.cli.train import _folder_name
 from neuroaccel.errors import InputError, RecipeError
@@ -78,6 +78,7 @@ def train(
         str | None, typer.Option("--name", help="Name of the run. Default: ENV-MODEL.", show_default=False)
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of that name.")] = False,
+    device: Device = "cpu",
     runs: Runs = RUNS,
     json: Json = False,
 ) -> None:
@@ -113,7 +114,9 @@ def train(
         raise RecipeError(first_fault(error)) from error
     with results_only(), progress("training") as report:
         shown = report if sys.stderr.isatty() else None
-        run = train_decision(found, config, training, folder, data_name=chosen, overwrite=overwrite, progress=shown)
+        run = train_decision(
+            found, config, training, folder, data_name=chosen, overwrite=overwrite, device=device, progress=shown
+        )
     summary = run.summary()
     text = [
         f"{run.folder}: {model.value} on {env}, {summary['parameters']} parameters",
@@ -152,8 +155,8 @@ def evaluate(
 ) -> None:
     """Play episodes with a trained decision model, once for every return asked for.
 
-    The same seeds are the same episodes for every model, target and executor. Executors: module; compiled and int8 of
-    a dense model; torch and engine run a spiking model's graph.
+    The same seeds are the same episodes for every model, target and executor. Executors: module; compiled (which takes
+    up to a minute to begin) and int8 of a dense model; torch and engine run a spiking model's graph.
 
     Examples:
         neuroaccel decision evaluate
@@ -166,7 +169,7 @@ def evaluate(
     run = open_decision_run(what, runs)
     trained = run.trained()
     asked = [trained.about["target"]] if targets is None else _numbers("--targets", targets)
-    groups = [int(value) for value in _numbers("--seeds", seeds)]
+    groups = _seeds(seeds)
     with results_only(), progress("playing") as report:
         found = sweep(
             trained,
@@ -243,6 +246,13 @@ def _numbers(option: str, text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise InputError(f"{option} takes numbers with commas between, such as 100,500; found '{text}'") from error
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"--seeds takes whole numbers with commas between, such as 0,1,2; found '{text}'") from error
 
 
 app.callback(invoke_without_command=True, help=help_of(group))(group)

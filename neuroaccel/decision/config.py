@@ -27,7 +27,10 @@ class DecisionConfig(BaseModel):
         attention: ``counts`` (exact, no softmax) or ``softmax`` (close).
         stream: ``spiking`` (no analog path from state to action) or ``analog`` (a residual stream of real numbers).
         phase: whether heads are gated by the phase code of the timestep.
+        timestep: whether a learned real vector of the timestep is added to a token's embedding, which the phase code
+            can be compared with; such a model has no exact graph.
         routing: whether heads are weighted by dendritic gates.
+        bias: whether the blocks' synapses have biases; without, a neuron that no spike reaches rests and costs nothing.
         beta, threshold: of the leaky integrate-and-fire neurons.
         slope: steepness k of their surrogate gradient 1/(1 + k·\\|v − θ\\|)².
     """
@@ -52,7 +55,9 @@ class DecisionConfig(BaseModel):
     attention: Literal["counts", "softmax"] = "counts"
     stream: Literal["spiking", "analog"] = "spiking"
     phase: bool = True
+    timestep: bool = False
     routing: bool = True
+    bias: bool = True
     beta: float = Field(default=0.5, ge=0, le=1)
     threshold: float = Field(default=1.0, gt=0)
     slope: float = Field(default=10.0, gt=0)

@@ -50,7 +50,8 @@ def on_grid(x: Tensor, grid: ValueGrid) -> Tensor:
 def _start(layer: nn.Linear, power: float, gain: float, bias: float) -> None:
     """Weights for currents of spread ``gain`` around ``bias``, where inputs have the mean square ``power``."""
     nn.init.normal_(layer.weight, std=gain / (layer.in_features * power) ** 0.5)
-    nn.init.constant_(layer.bias, bias)
+    if layer.bias is not None:
+        nn.init.constant_(layer.bias, bias)
 
 
 class SpikingBlock(nn.Module):
@@ -73,8 +74,9 @@ class SpikingBlock(nn.Module):
         self.config, self.index = config, index
         d, theta, T = config.width, config.threshold, config.micro_steps
         self.spiking, self.exact = config.stream == "spiking", config.attention == "counts"
-        self.project, self.mix = nn.Linear(d, 3 * d), nn.Linear(d, d)
-        self.widen, self.narrow = nn.Linear(d, config.hidden * d), nn.Linear(config.hidden * d, d)
+        self.project, self.mix = nn.Linear(d, 3 * d, config.bias), nn.Linear(d, d, config.bias)
+        self.widen = nn.Linear(d, config.hidden * d, config.bias)
+        self.narrow = nn.Linear(config.hidden * d, d, config.bias)
         self.qkv, self.after_widen = lif(config), lif(config)
         self.after_mix = lif(config) if self.spiking else None
         self.after_narrow = lif(config) if self.spiking else None
@@ -196,6 +198,9 @@ class SpikingDT(nn.Module):
         spiking = c.stream == "spiking"
         self.after_embed = lif(c) if spiking else None
         self.phase = PhaseCode(c.heads, c.micro_steps, c.max_steps) if c.phase else None
+        self.timestep = nn.Embedding(c.max_steps, c.width) if c.timestep else None
+        if self.timestep is not None:
+            nn.init.normal_(self.timestep.weight, std=0.1 * c.threshold)
         self.blocks = nn.ModuleList(SpikingBlock(c, i) for i in range(c.layers))
         # A token holds about three numbers of spread 1.
         _start(self.embed, 3 / c.token_size, 0.8 * c.threshold if spiking else 1.0, 0.2 * c.threshold if spiking else 0)
@@ -300,7 +305,8 @@ class SpikingDT(nn.Module):
             if record is not None:
                 record.spikes["phase"] = code.sum((2, 3))
                 record.rates["phase"] = float(code.detach().mean())
-        h = self.embed(on_grid(x, TOKEN_GRID)).flatten(0, 1)
+        h = self.embed(on_grid(x, TOKEN_GRID))
+        h = (h if self.timestep is None else h + self.timestep(steps)).flatten(0, 1)
         if self.after_embed is not None:
             h = fire("embed", self.after_embed, h, c.micro_steps, (B, L), record)
         held_keys, held_values = [], []

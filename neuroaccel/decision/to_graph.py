@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from neuroaccel.decision.config import DecisionConfig
 from neuroaccel.decision.routing import LEVELS, ROUTE_BITS, Router
 from neuroaccel.decision.spiking import STREAM_GRID, TOKEN_GRID, SpikingBlock, SpikingDT
-from neuroaccel.errors import GraphError
+from neuroaccel.errors import GraphError, UnsupportedNode
 from neuroaccel.graph import nodes as n
 from neuroaccel.graph.graph import Edge, Graph
 from neuroaccel.graph.signal import WHOLE
@@ -49,7 +49,8 @@ def snapped(model: SpikingDT, bound: float = 0.0) -> SpikingDT:
         for layer, most, frac in _inputs(result):
             q = _grid(layer, most, frac, bound if layer is result.head else 0.0)
             layer.weight.copy_(_rounded(layer.weight, q))
-            layer.bias.copy_(_rounded(layer.bias, q + frac))
+            if layer.bias is not None:
+                layer.bias.copy_(_rounded(layer.bias, q + frac))
         for module in result.modules():
             if isinstance(module, Router) and module.exact:
                 weight, bias = module.whole()
@@ -86,7 +87,7 @@ def _mixed(block: SpikingBlock) -> tuple[int, int]:
 def _grid(layer: nn.Linear, most: int, frac: int, bound: float = 0.0) -> int:
     """The finest grid for which no sum can reach 2^24 of its units, with weights that may grow to ``bound``."""
     weight = layer.weight.detach().double().cpu().numpy()
-    bias = layer.bias.detach().double().cpu().numpy()
+    bias = _bias(layer).double().cpu().numpy()
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
         raise GraphError("a weight is not finite; expected finite numbers to put on a grid")
 
@@ -100,6 +101,11 @@ def _grid(layer: nn.Linear, most: int, frac: int, bound: float = 0.0) -> int:
     while top(q) >= WHOLE:
         q -= 1
     return q
+
+
+def _bias(layer: nn.Linear) -> Tensor:
+    """What a synapse adds, zeros where it has no bias."""
+    return layer.weight.new_zeros(layer.out_features) if layer.bias is None else layer.bias.detach()
 
 
 def _rounded(values: Tensor, q: int) -> Tensor:
@@ -138,16 +144,17 @@ def _array(values: Tensor) -> Array:
 def _linear(layer: nn.Linear, most: int, frac: int, inside: float = 1.0, bound: float = 0.0) -> n.Linear:
     """A synapse on its grid; its inputs in the graph are those of the module over ``inside``, a power of two."""
     q = _grid(layer, most, frac, bound)
-    weight, bias = _array(_rounded(layer.weight, q)), _array(_rounded(layer.bias, q + frac))
+    weight, bias = _array(_rounded(layer.weight, q)), _array(_rounded(_bias(layer), q + frac))
     change = max(
         float(np.abs(weight - _array(layer.weight)).max()),
-        float(np.abs(bias - _array(layer.bias)).max()),
+        float(np.abs(bias - _array(_bias(layer))).max()),
     )
-    return n.Linear(weight * np.float32(inside), bias, n.WeightGrid(q - int(np.log2(inside)), change))
+    grid = n.WeightGrid(q - int(np.log2(inside)), change)
+    return n.Linear(weight * np.float32(inside), None if layer.bias is None else bias, grid)
 
 
 def _close(layer: nn.Linear, inside: float = 1.0) -> n.Linear:
-    return n.Linear(_array(layer.weight) * np.float32(inside), _array(layer.bias))
+    return n.Linear(_array(layer.weight) * np.float32(inside), None if layer.bias is None else _array(layer.bias))
 
 
 def _population(layer: Neuron, *shape: int) -> n.Neuron:
@@ -170,8 +177,14 @@ def to_graph(model: SpikingDT, plastic: n.Plastic | None = None) -> Graph:
 
     Returns:
         A valid graph, exact with the counts attention, close with softmax.
+
+    Raises:
+        UnsupportedNode: a model with a learned vector of the timestep.
     """
     c = model.config
+    if c.timestep:
+        reason = "its learned vectors are real numbers on no grid; a model with the phase code has a graph instead"
+        raise UnsupportedNode("timestep", "the graph", reason)
     b = _Builder()
     b.add("token", n.Input((c.token_size,), "analog", grid=TOKEN_GRID))
     if model.phase is not None or c.attention == "softmax":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -29,6 +29,10 @@ class Batch:
     actions: Tensor
     steps: Tensor
     mask: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same windows on a device."""
+        return Batch(*(getattr(self, part.name).to(device) for part in fields(self)))
 
 
 def tokens(batch: Batch, config: DecisionConfig) -> tuple[Tensor, Tensor]:

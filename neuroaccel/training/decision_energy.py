@@ -20,7 +20,7 @@ from neuroaccel.ledger.assemble import assemble
 from neuroaccel.ledger.baselines import PROXY_SPIKE_PJ, Baseline, proxies
 from neuroaccel.ledger.charge import Charger
 from neuroaccel.training.decision_episode import open_env, phase_codes
-from neuroaccel.training.decision_evaluate import Progress, episode_seeds
+from neuroaccel.training.decision_evaluate import Progress, check_fits, episode_seeds
 
 Counts = Mapping[str, Mapping[str, NDArray[np.int64]]]
 
@@ -70,7 +70,7 @@ def count_decisions(
         progress: called with (counted, all).
 
     Raises:
-        InputError: a dense model, or episodes of a single decision.
+        InputError: a dense model, an environment that it does not fit, or episodes of a single decision.
     """
     from neuroaccel import engine
     from neuroaccel.decision.to_graph import to_graph
@@ -88,6 +88,7 @@ def count_decisions(
     seeds, played, begun = iter(episode_seeds(1000, (seed,))), 0, 0
     env = open_env(trained.about["env_id"])
     try:
+        check_fits(c, env.observation_space, env.action_space)
         done, before, ended = False, _copied(session.counts), True
         recent: list[int] = []
         while not done:

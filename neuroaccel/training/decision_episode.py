@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from neuroaccel.decision.deploy import Decider, SessionExecutor
 from neuroaccel.decision.file import Trained
 from neuroaccel.errors import InputError
-from neuroaccel.training.decision_evaluate import Progress, episode_seeds
+from neuroaccel.training.decision_evaluate import Progress, check_fits, episode_seeds
 
 Frame = NDArray[np.uint8]
 
@@ -114,7 +114,7 @@ def watch(
         progress: called with (decisions, most of them).
 
     Raises:
-        InputError: an environment that cannot be made or drawn, fewer steps than 1.
+        InputError: an environment that cannot be made or drawn or that the model does not fit, fewer steps than 1.
         MissingExtra: what draws the environment is not installed.
     """
     from neuroaccel.envs.frames import rendered
@@ -124,6 +124,7 @@ def watch(
         raise InputError(f"an episode of {most} decisions; expected at least one")
     env = open_env(trained.about["env_id"], "rgb_array")
     try:
+        check_fits(trained.config, env.observation_space, env.action_space)
         observation, _ = env.reset(seed=episode_seeds(1, (seed,))[0])
         first = frame(rendered(env))  # before the model is compiled: it may turn out that nothing can be drawn
         session = _recording(trained)

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from neuroaccel.decision.config import DecisionConfig
 from neuroaccel.decision.deploy import Decider, Executor, SessionExecutor, TorchExecutor
 from neuroaccel.decision.file import Trained
 from neuroaccel.errors import InputError
@@ -84,11 +85,14 @@ def play(
         progress: called with (ended episodes, all).
 
     Raises:
-        InputError: another number of environments than seeds, or an observation that is not finite.
+        InputError: another number of environments than seeds, spaces that are not the model's, or an observation that
+            is not finite.
     """
     count = len(seeds)
     if getattr(env, "num_envs", None) != count:
         raise InputError(f"{count} seeds for {getattr(env, 'num_envs', 'no')} vectorised environments")
+    if isinstance(acting, Decider):
+        check_fits(acting.config, env.single_observation_space, env.single_action_space)
     mode = getattr(env.metadata.get("autoreset_mode"), "value", None)
     observation, _ = env.reset(seed=[int(seed) for seed in seeds])
     running, terminated = np.ones(count, np.bool_), np.zeros(count, np.bool_)
@@ -113,6 +117,35 @@ def play(
         acting.observe(np.where(running | stopped, rewards, 0.0), ~running)
         if mode == "Disabled" and (ends | late).any():
             observation, _ = env.reset(options={"reset_mask": ends | late})
+
+
+def check_fits(config: DecisionConfig, observation: Any, action: Any) -> None:
+    """Refuse an environment in which a model cannot act.
+
+    Arguments:
+        config: of the model.
+        observation, action: the environment's spaces.
+
+    Raises:
+        InputError: other sizes, or another kind of action.
+    """
+    from gymnasium import spaces
+
+    size = int(np.prod(observation.shape)) if isinstance(observation, spaces.Box) else None
+    if size != config.state_size:
+        raise InputError(
+            f"the environment is observed in {observation}, the model reads {config.state_size} numbers: is it another "
+            "environment's?"
+        )
+    if config.continuous:
+        fits = isinstance(action, spaces.Box) and action.shape == (config.actions,)
+    else:
+        fits = isinstance(action, spaces.Discrete) and (int(action.n), int(action.start)) == (config.actions, 0)
+    if not fits:
+        kind = f"real ones of {config.actions} numbers" if config.continuous else f"0 to {config.actions - 1}"
+        raise InputError(
+            f"the environment takes actions in {action}, the model gives {kind}: is it another environment's?"
+        )
 
 
 def make_env(env_id: str, episodes: int) -> Any:
@@ -167,11 +200,20 @@ def played(
 def episode_seeds(episodes: int, seeds: Sequence[int] = (0,), first: int = TEST) -> list[int]:
     """Seeds of the environments: of each seed, that many, none of another's.
 
+    Raises:
+        InputError: fewer than one episode or more than 1000 per seed, a negative seed or one given twice, or one whose
+            test episodes would be those of a training's validation.
+
     >>> episode_seeds(2, (0, 1))
     [1000000, 1000001, 1001000, 1001001]
     """
     if not 1 <= episodes <= 1000:
         raise InputError(f"{episodes} episodes per seed; expected 1 to 1000")
+    last = (VALIDATION - TEST) // 1000 - 1
+    if min(seeds, default=0) < 0 or (first == TEST and max(seeds, default=0) > last):
+        raise InputError(f"seeds of episodes {list(seeds)}; expected 0 to {last}")
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds of episodes {list(seeds)}: one is given twice, and would count its episodes twice")
     return [first + 1000 * seed + at for seed in seeds for at in range(episodes)]
 
 
@@ -234,13 +276,16 @@ def sweep(
     chosen = episode_seeds(episodes, seeds)
     found: list[Asked] = []
     running: dict[int, Executor] = {}
+    warned: set[float] = set()
     for at, target in enumerate(targets):
 
         def make(count: int, target: float = target) -> Acting:
             model = running[count] if count in running else executor(trained, count, which)
             if which == "compiled":
                 running[count] = model
-            return Decider(model, trained.config, target, trained.normaliser, episodes=count)
+            first = target not in warned
+            warned.add(target)
+            return Decider(model, trained.config, target, trained.normaliser, episodes=count, warn=first)
 
         def report(done: int, total: int, before: int = at) -> None:
             if progress is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import time
@@ -26,16 +27,17 @@ from neuroaccel.errors import FileFormatError, InputError
 from neuroaccel.graph import write_atomic
 from neuroaccel.synapses.plastic import ThreeFactor
 from neuroaccel.synapses.pruning import prune
-from neuroaccel.training.decision_evaluate import VALIDATION, episode_seeds, played
+from neuroaccel.training.decision_evaluate import VALIDATION, check_fits, episode_seeds, make_env, played
 from neuroaccel.training.decision_options import DecisionTraining
 from neuroaccel.training.decision_runs import MODEL, STATE, DecisionRun, begin
+from neuroaccel.training.device import checked_device
 
 if TYPE_CHECKING:
     from neuroaccel.envs.offline import TrajectorySet
 
 log = logging.getLogger("neuroaccel")
 Progress = Callable[[int, int], None]
-PHASES = ("omega", "phi")
+PHASES = ("turns", "phi")
 KEY, FORMAT = "neuroaccel-decision-state", 1
 CALIBRATIONS = (0, 50, 150, 300)
 TELL = 10  # steps between two reports of progress
@@ -114,10 +116,10 @@ class DecisionTrainer:
     """A training that can stop after any step and go on bit for bit (on a CPU).
 
     Arguments:
-        model: to train in place.
+        model: to train in place, on whatever device it is.
         windows: its data.
         training: how.
-        validate: return of the model as it is now; None: the last weights are kept.
+        validate: return of the model as it is now, given a copy on the CPU; None: the last weights are kept.
 
     Raises:
         InputError: a penalty or plasticity for a dense model.
@@ -138,6 +140,7 @@ class DecisionTrainer:
         self._rule = ThreeFactor(t.plasticity_decay, t.plasticity, t.plasticity_bound) if t.plasticity > 0 else None
         self.pruner = None if t.prune_to is None else prune(model, t.prune_method, t.prune_to, seed=t.seed)
         named = list(model.named_parameters())
+        self.device = named[0][1].device
         self.phases = [p for name, p in named if name.rpartition(".")[2] in PHASES]
         set_apart = set(map(id, self.phases))
         self.others = [p for _, p in named if id(p) not in set_apart]
@@ -158,7 +161,7 @@ class DecisionTrainer:
         self.model.train()
         for _ in range(steps):
             self._calibrate()
-            batch = self.windows.sample(self.generator, t.batch_size)
+            batch = self.windows.sample(self.generator, t.batch_size).to(self.device)
             found = forward(self.model, batch, self.windows.config, record=self._records)
             loss = found.loss
             total += float(loss.detach())
@@ -185,14 +188,14 @@ class DecisionTrainer:
         model: Any = self.model
         if self.done in CALIBRATIONS and 2 * self.done < self.training.steps and hasattr(model, "calibrate"):
             drawn = self.windows.sample(torch.Generator().manual_seed(self.training.seed), self.training.batch_size)
-            model.calibrate(*tokens(drawn, self.windows.config))
+            model.calibrate(*tokens(drawn.to(self.device), self.windows.config))
 
     def checkpoint(self) -> float | None:
         """Validate, and keep the weights if none before were better; while pruning is under way none are kept."""
         found = None
         if self.validate is not None:
             self.model.eval()
-            found = self.validate(self.model)
+            found = self.validate(self.model if self.device.type == "cpu" else copy.deepcopy(self.model).cpu())
         pruned = self.pruner is None or self.pruner.connectivity() <= (self.training.prune_to or 1.0)
         last = self.done >= self.training.steps
         better = found is None or self.best_return is None or found >= self.best_return
@@ -202,13 +205,13 @@ class DecisionTrainer:
         return found
 
     def finish(self) -> nn.Module:
-        """The model with its best weights; pruned synapses are plain zeros then."""
+        """The model with its best weights, on the CPU; pruned synapses are plain zeros then."""
         if self.best:
             self.model.load_state_dict(self.best)
         if self.pruner is not None:
             self.living = [asdict(row) for row in self.pruner.living()]
             self.pruner.fold()
-        return self.model.eval()
+        return self.model.cpu().eval()
 
     def state(self) -> bytes:
         """All that going on depends on, as a ``.safetensors`` file."""
@@ -264,6 +267,7 @@ def train_decision(
     *,
     data_name: str = "",
     overwrite: bool = False,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> DecisionRun:
     """Train into a run folder; an unfinished run of the same settings is resumed from its last validation.
@@ -275,13 +279,15 @@ def train_decision(
         folder: the run's.
         data_name: of the data, for the record.
         overwrite: start anew even over a finished run.
+        device: where the steps are made, ``cpu`` or ``cuda``; validation plays on the CPU.
         progress: called with (steps done, all).
 
     Returns:
         The finished run; a spiking model's weights are snapped.
 
     Raises:
-        InputError: a finished run without ``overwrite``, another training's run, or data that do not fit the config.
+        InputError: a finished run without ``overwrite``, another training's run, data that do not fit the config, or an
+            environment to validate in that does not; or a device that is not there.
     """
     windows = Windows(data, config, training.window)
     target = training.target if training.target is not None else default_target(data)
@@ -292,23 +298,33 @@ def train_decision(
         "expert_return": data.expert_return,
         "random_return": data.random_return,
     }
-    run = begin(Path(folder), {"config": config.model_dump(), "training": training.model_dump(), **about}, overwrite)
     seeds = (
         episode_seeds(training.validation_episodes, (training.seed,), VALIDATION)
         if training.validation_episodes
         else []
     )
+    if seeds:  # what validation could not play is refused before anything is trained or written
+        env = make_env(data.env_id, 1)
+        try:
+            check_fits(config, env.single_observation_space, env.single_action_space)
+        finally:
+            env.close()
 
     def validate(model: nn.Module) -> float:
         def acting(count: int) -> Decider:
-            return Decider(model, config, target, windows.normaliser, episodes=count, warn=trainer.best_return is None)
+            first = trainer.done <= training.validate_every
+            return Decider(model, config, target, windows.normaliser, episodes=count, warn=first)
 
         return float(played(acting, data.env_id, seeds).returns.mean())
 
     started = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        trainer = DecisionTrainer(make(config), windows, training, validate if seeds else None)
+        trainer = DecisionTrainer(
+            make(config).to(checked_device(device)), windows, training, validate if seeds else None
+        )
+        settings = {"config": config.model_dump(), "training": training.model_dump(), **about}
+        run = begin(Path(folder), settings, overwrite)  # after the model: one that cannot be made leaves no run behind
         if (run.folder / STATE).is_file():
             trainer.restore(run.folder / STATE)
             log.info("resuming run %s at step %d", run.name, trainer.done)

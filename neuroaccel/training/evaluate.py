@@ -16,6 +16,7 @@ from neuroaccel.datasets import EventDataModule
 from neuroaccel.errors import InputError
 from neuroaccel.graph import Graph
 from neuroaccel.network import Network
+from neuroaccel.training.device import checked_device
 from neuroaccel.training.recipe import Recipe
 
 Progress = Callable[[int, int], None]
@@ -68,17 +69,6 @@ def inputs(recipe: Recipe, split: str, samples: int | None = None) -> tuple[NDAr
         raise InputError(f"split '{split}' has {len(dataset)} samples, {count} were asked for")
     x, labels = dataset.batch(range(count))
     return x.numpy(), labels.numpy()
-
-
-def checked_device(device: str) -> str:
-    """``device`` if torch can use it here.
-
-    Raises:
-        InputError: it is neither ``cpu`` nor an available ``cuda``.
-    """
-    if device != "cpu" and not (device == "cuda" and torch.cuda.is_available()):
-        raise InputError(f"device '{device}' is not available here; take cpu")
-    return device
 
 
 def decide(final: NDArray[Any]) -> NDArray[np.int64]:

@@ -24,7 +24,8 @@ from neuroaccel.network import Network
 from neuroaccel.synapses.pruning import Pruner
 from neuroaccel.training.build import build
 from neuroaccel.training.carried import Carried
-from neuroaccel.training.evaluate import checked_device, data_module
+from neuroaccel.training.device import checked_device
+from neuroaccel.training.evaluate import data_module
 from neuroaccel.training.module import Classifier
 from neuroaccel.training.protocol import Protocol
 from neuroaccel.training.pruning import Draws, Pruning, pruner_of

@@ -23,7 +23,8 @@ from neuroaccel.graph import save_graph, write_atomic
 from neuroaccel.graph.lower import lower
 from neuroaccel.training.build import build
 from neuroaccel.training.carried import Carried
-from neuroaccel.training.evaluate import checked_device, data_module, evaluate
+from neuroaccel.training.device import checked_device
+from neuroaccel.training.evaluate import data_module, evaluate
 from neuroaccel.training.module import Classifier
 from neuroaccel.training.pruning import Draws, Pruning, pruner_of
 from neuroaccel.training.recipe import Recipe, to_toml

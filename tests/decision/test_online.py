@@ -18,6 +18,7 @@ from neuroaccel.decision.windows import Normaliser
 from neuroaccel.errors import InputError
 from neuroaccel.graph import Edge, Graph, Input, Linear, Neuron, Output, Plastic, ValueGrid, WeightGrid
 from neuroaccel.program import LIF
+from tests.conftest import LONG
 from tests.decision.sets import small
 
 RULE = Plastic(0.9, 0.05, 2.0)
@@ -106,6 +107,28 @@ def test_online_both_executors_learn_alike_over_episodes_and_without_it_nothing_
     for executor in still:
         play(Decider(executor, config, 30.0, NORMALISER, episodes=2))
         assert all(np.array_equal(own, start) for own in weights(executor))
+
+
+def test_a_whole_model_learns_alike_over_ten_thousand_decisions() -> None:
+    """Ten streams of a thousand decisions each in the long profile; ten thousand on end are the head's alone, above."""
+    config, graph = spiking()
+    streams, length = 10, 1000 if LONG else 100
+    executors = SessionExecutor(engine.open(graph, streams)), TorchExecutor(graph)
+    deciders = [Decider(e, config, 30.0, NORMALISER, episodes=streams, online=True) for e in executors]
+    rng, acted = np.random.default_rng(4), []
+    for t in range(length):
+        seen, reward = rng.normal(size=(streams, 4)), rng.normal(size=streams) + 1
+        one, other = (decider.act(seen).tolist() for decider in deciders)
+        assert one == other, t
+        acted += one
+        done = (t + np.arange(streams)) % 40 == 39
+        for decider in deciders:
+            decider.observe(reward, done)
+    learnt = weights(executors[0])
+    assert np.array_equal(learnt, weights(executors[1]))
+    assert all((own != graph.nodes["head"].weight).any() for own in learnt)  # type: ignore[attr-defined]
+    assert len(acted) == streams * length
+    assert 0 < np.mean(acted) < 1
 
 
 def test_what_was_learnt_outlives_an_episode_and_its_traces_do_not() -> None:

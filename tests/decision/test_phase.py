@@ -6,9 +6,11 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from neuroaccel.decision.phase import PhaseCode
 from neuroaccel.errors import InputError
+from tests.decision.made_up import model_and_tokens
 
 
 def test_codes_are_binary_and_about_half_are_on() -> None:
@@ -34,11 +36,46 @@ def test_micro_steps_lie_between_timesteps() -> None:
     assert torch.equal(fine(torch.arange(50)).flatten(), slow(torch.arange(200)).flatten())
 
 
-def test_timesteps_get_different_codes() -> None:
-    """A code of the micro-step alone would be the same for every token."""
-    values = PhaseCode(heads=4, micro_steps=4, max_steps=100)(torch.arange(40)).flatten(1)
-    assert len(values.unique(dim=0)) > 10
-    assert not torch.equal(values[0], values[20])
+class OfMicroSteps(nn.Module):
+    """What the paper's project runs: 1[sin(ω_h τ + φ_h) > 0], of the micro-step alone, with no timestep in it."""
+
+    def __init__(self, like: PhaseCode) -> None:
+        super().__init__()
+        self.mask = like.table()[0].detach()
+
+    def forward(self, steps: torch.Tensor) -> torch.Tensor:
+        return self.mask.expand(*steps.shape, *self.mask.shape)
+
+
+def tells_timesteps_apart(code: nn.Module) -> bool:
+    """Whether the codes of forty timesteps are of more than ten kinds, and two of them at a distance differ."""
+    values = code(torch.arange(40)).flatten(1)
+    return len(values.unique(dim=0)) > 10 and not torch.equal(values[0], values[20])
+
+
+def test_timesteps_get_different_codes_and_a_code_of_the_micro_step_fails_this() -> None:
+    code = PhaseCode(heads=4, micro_steps=4, max_steps=100)
+    assert tells_timesteps_apart(code)
+    literal = OfMicroSteps(code)
+    assert set(literal(torch.arange(3)).unique().tolist()) == {0.0, 1.0}
+    assert not tells_timesteps_apart(literal)
+
+
+@pytest.mark.parametrize("attention", ["counts", "softmax"])
+def test_the_code_alone_tells_the_model_when_it_is(attention: str) -> None:
+    model, x, steps = model_and_tokens(length=6, attention=attention, max_steps=500)
+    assert model.phase is not None
+
+    def told() -> bool:
+        with torch.no_grad():
+            return not torch.equal(model(x, steps), model(x, steps + 37))
+
+    assert told()
+    code: PhaseCode = model.phase
+    model.phase = OfMicroSteps(code)  # type: ignore[assignment]
+    assert not told()
+    model.phase = None
+    assert not told()
 
 
 def test_gradients_reach_frequency_and_phase() -> None:

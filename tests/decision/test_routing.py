@@ -10,6 +10,12 @@ from neuroaccel.decision.routing import LEVELS, Router
 from tests.decision.made_up import model_and_tokens
 
 
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    """Routers begin with drawn weights."""
+    torch.manual_seed(0)
+
+
 def sixteenths(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, LEVELS, shape, generator=torch.Generator().manual_seed(seed)) / LEVELS
 

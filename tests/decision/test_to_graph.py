@@ -11,6 +11,7 @@ import torch
 from neuroaccel.decision.spiking import spike_counts
 from neuroaccel.decision.to_graph import graph_inputs, head_grid, snapped, to_graph
 from neuroaccel.engine import run
+from neuroaccel.errors import UnsupportedNode
 from neuroaccel.graph import Linear, Plastic, Scope, infer
 from neuroaccel.graph.counting import product_column
 from neuroaccel.network import Network
@@ -20,6 +21,8 @@ EXACT: list[dict[str, Any]] = [
     {},
     {"phase": False},
     {"routing": False, "layers": 1},
+    {"bias": False},
+    {"bias": False, "layers": 1, "heads": 1, "context": 1, "micro_steps": 2, "phase": False, "routing": False},
     {"stream": "analog"},
     {"stream": "analog", "phase": False, "routing": False},
     {"continuous": True, "actions": 1, "low": (-2.0,), "high": (2.0,), "micro_steps": 3},
@@ -117,3 +120,25 @@ def test_a_plastic_head_learns_the_same_bits_in_both_executors() -> None:
     given["third"][:] = 0
     assert np.array_equal(run(graph, given).trace.outputs["logits"], still)
     assert head_grid(model, 2.0) <= head_grid(model)
+
+
+def test_a_learned_vector_of_the_timestep_tells_timesteps_apart_and_has_no_graph() -> None:
+    model, x, steps = model_and_tokens(phase=False, timestep=True, snap=False)
+    with torch.no_grad():
+        model.timestep.weight.mul_(10.0)
+        assert not torch.equal(model(x, steps), model(x, steps + 50))
+    with pytest.raises(UnsupportedNode, match="timestep"):
+        to_graph(model)
+
+
+def test_without_biases_a_layer_that_no_spike_reaches_is_not_updated() -> None:
+    updates = []
+    for bias in (True, False):
+        model, x, steps = model_and_tokens(bias=bias, layers=1)
+        with torch.no_grad():
+            model.embed.weight.zero_()
+            model.embed.bias.zero_()
+        result = run(to_graph(model), graph_inputs(model, x, steps), counts=True)
+        updates.append(int(result.counts["block0.counts/qkv"]["updates_driven"].sum()))
+    assert updates[0] == x.shape[0] * x.shape[1] * model.config.micro_steps * 3 * model.config.width
+    assert updates[1] == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -65,11 +67,17 @@ def test_a_model_that_is_silent_has_no_spikes_but_its_phases() -> None:
     assert found.spikes.tolist() == found.phase_spikes.tolist()
 
 
-def test_eight_thousand_spikes_by_the_papers_proxy_are_forty_nanojoules() -> None:
-    found = count_decisions(untrained(phase=False), 30.0, decisions=1)
-    spikes = float(found.spikes.mean())
-    assert spikes > 0
-    assert found.proxies()["proxy_spike_5pJ"] * 8000 / spikes == pytest.approx(40_000)
+def test_eight_thousand_spikes_by_the_papers_proxy_are_forty_nanojoules_and_synaptic_events_stand_beside() -> None:
+    found = count_decisions(untrained(), 30.0, decisions=1)
+    neurons = found.book.total("spikes")
+    assert 0 < neurons[0] < 8000
+    padded = dataclasses.replace(found, phase_spikes=8000 - neurons)
+    assert padded.spikes.tolist() == [8000]
+    proxies = padded.proxies()
+    assert proxies["proxy_spike_5pJ"] == 40_000.0  # pJ
+    events, macs = (float(found.book.total(column)[0]) for column in ("synaptic_events", "macs"))
+    assert proxies["proxy_syops"] == pytest.approx(0.9 * events + 4.6 * macs)
+    assert events > 0
 
 
 @pytest.mark.parametrize("int8", [False, True])
@@ -109,6 +117,11 @@ def test_a_chip_has_no_constants_for_dense_layers() -> None:
     found = dense_energy(untrained("dt").config, load_profile("loihi1-davies2018"), cached=True)
     assert found.total_pj is None
     assert "loihi1" in found.note
+
+
+def test_an_environment_of_other_spaces_is_refused() -> None:
+    with pytest.raises(InputError, match=r"observed in Box.*reads 4 numbers"):
+        count_decisions(untrained(env_id="Acrobot-v1"), 30.0)
 
 
 def test_what_cannot_be_counted_is_refused() -> None:

@@ -11,7 +11,8 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from neuroaccel.errors import InputError
-from neuroaccel.training.decision_evaluate import episode_seeds, make_env, play
+from neuroaccel.training.decision_evaluate import check_fits, episode_seeds, make_env, play, played, sweep
+from tests.decision.runs import untrained
 
 
 class Counting(gymnasium.Env[Any, Any]):
@@ -102,3 +103,72 @@ def test_seeds_of_episodes_do_not_overlap() -> None:
     assert len(set(many)) == 3000
     with pytest.raises(InputError, match="0 episodes"):
         episode_seeds(0)
+    with pytest.raises(InputError, match=r"\[-1\]; expected 0 to 999"):
+        episode_seeds(1, (-1,))
+    with pytest.raises(InputError, match=r"\[0, 1000\]; expected 0 to 999"):  # validation's episodes begin there
+        episode_seeds(1, (0, 1000))
+    with pytest.raises(InputError, match="given twice"):
+        episode_seeds(1, (3, 3))
+
+
+BOX, TWO = spaces.Box(-1, 1, (4,), np.float32), spaces.Discrete(2)
+
+
+@pytest.mark.parametrize(
+    ("observation", "action", "words"),
+    [
+        (spaces.Box(-1, 1, (3,), np.float32), TWO, r"observed in Box.*reads 4 numbers.*another environment"),
+        (spaces.Discrete(4), TWO, r"observed in Discrete\(4\)"),
+        (BOX, spaces.Discrete(3), r"actions in Discrete\(3\), the model gives 0 to 1"),
+        (BOX, spaces.Discrete(2, start=1), "the model gives 0 to 1"),
+        (BOX, spaces.Box(-1, 1, (1,), np.float32), "actions in Box"),
+    ],
+)
+def test_spaces_that_are_not_the_models_are_refused(observation: Any, action: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        check_fits(untrained("dt").config, observation, action)
+
+
+def test_spaces_of_the_models_sizes_fit() -> None:
+    check_fits(untrained("dt").config, BOX, TWO)
+    check_fits(untrained("dt").config, spaces.Box(-1, 1, (2, 2), np.float32), TWO)
+    real = untrained("dt", continuous=True, actions=1, low=(-1.0,), high=(1.0,)).config
+    check_fits(real, BOX, spaces.Box(-2, 2, (1,), np.float32))
+    with pytest.raises(InputError, match="real ones of 1 numbers"):
+        check_fits(real, BOX, spaces.Box(-2, 2, (2,), np.float32))
+    with pytest.raises(InputError, match="real ones of 1 numbers"):
+        check_fits(real, BOX, TWO)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "sizes"),
+    [
+        ("Pendulum-v1", {"state_size": 3}),
+        ("CartPole-v1", {"actions": 3}),
+        ("CartPole-v1", {"continuous": True, "actions": 1, "low": (-1.0,), "high": (1.0,)}),
+        ("Pendulum-v1", {"state_size": 3, "continuous": True, "low": (-1.0, -1.0), "high": (1.0, 1.0)}),
+    ],
+    ids=str,
+)
+def test_a_sweep_refuses_another_environments_model_before_it_acts(env_id: str, sizes: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="takes actions in"):
+        sweep(untrained("dt", env_id, **sizes), env_id, [30.0], episodes=2)
+
+
+def test_a_target_out_of_the_data_is_warned_about_once_with_its_range(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING", "neuroaccel"):
+        sweep(untrained("dt"), "CartPole-v1", [900.0, 50.0, 901.0], episodes=201)  # 200 are played at once
+    assert [text.split(":")[0] for text in caplog.messages] == [
+        f"target return {target} is out of the data's range, 0 to 100" for target in (900, 901)
+    ]
+
+
+def test_chance_and_a_constant_action_reach_what_is_known_of_cartpole() -> None:
+    class Chance(Watching):
+        draws = np.random.default_rng(0)
+
+        def act(self, observations: Any) -> Any:
+            return self.draws.integers(2, size=len(observations))
+
+    assert played(Chance, "CartPole-v1", range(200)).returns.mean() == pytest.approx(22, abs=3)
+    assert played(Watching, "CartPole-v1", range(200)).returns.mean() == pytest.approx(9.3, abs=0.3)

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from safetensors.torch import load_file
 from torch import nn
 
 from neuroaccel.decision.config import DecisionConfig
 from neuroaccel.decision.file import Trained, load_trained, make, save_trained
 from neuroaccel.decision.windows import Windows, config_for
+from neuroaccel.envs.offline import Trajectory, TrajectorySet
 from neuroaccel.errors import FileFormatError, InputError, RecipeError
 from neuroaccel.training.decision_options import DecisionTraining, settings_of, training_of
 from neuroaccel.training.decision_runs import MODEL, STATE, DecisionRun, open_decision_run
@@ -28,8 +30,9 @@ def seeded(config: DecisionConfig, seed: int = 0) -> nn.Module:
         return make(config)
 
 
-def test_padding_is_no_part_of_the_loss() -> None:
-    config = small(state_size=2)
+@pytest.mark.parametrize("model", ["dt", "snn-dt"])
+def test_padding_is_no_part_of_the_loss(model: str) -> None:
+    config = small(model=model, state_size=2)
     windows = Windows(of(rewarded([1, 1], [0, 1]), rewarded([1] * 5, [0, 1, 1, 0, 1])), config)
     batch = windows.at(torch.tensor([0, 1, 3, 5]))
     assert not batch.mask.all()
@@ -40,12 +43,26 @@ def test_padding_is_no_part_of_the_loss() -> None:
         states=torch.where(padding[..., None], torch.tensor(9.0), batch.states),
         returns=torch.where(padding[..., None], torch.tensor(-9.0), batch.returns),
     )
-    model = seeded(config).eval()
+    network = seeded(config).eval()
     with torch.no_grad():
-        loss, other = forward(model, batch, config).loss, forward(model, perturbed, config).loss
+        loss, other = forward(network, batch, config).loss, forward(network, perturbed, config).loss
         moved = dataclasses.replace(batch, actions=torch.where(batch.mask, 1 - batch.actions, batch.actions))
         assert torch.equal(loss, other)
-        assert not torch.equal(loss, forward(model, moved, config).loss)
+        assert not torch.equal(loss, forward(network, moved, config).loss)
+
+
+def test_padding_is_no_part_of_the_loss_of_real_actions() -> None:
+    box, bounded = spaces.Box(-np.inf, np.inf, (2,), np.float32), spaces.Box(-1.0, 1.0, (1,), np.float32)
+    one = Trajectory(np.ones((2, 2)), np.array([[0.5], [-0.25]]), np.ones(2), True, False, 0)
+    data = TrajectorySet("Nothing-v0", box, bounded, (one,))
+    config = config_for(data, model="dt", width=8, heads=1, context=4)
+    batch, network = Windows(data, config).at(torch.tensor([0, 1])), seeded(config).eval()
+    assert batch.mask.tolist() == [[True, True, False, False], [True, False, False, False]]
+    perturbed = dataclasses.replace(batch, actions=torch.where(batch.mask[..., None], batch.actions, torch.tensor(0.9)))
+    found, other = forward(network, batch, config), forward(network, perturbed, config)
+    assert torch.equal(found.loss, other.loss)
+    gaps = [found.predicted[b, n] - batch.actions[b, n] for b, n in ((0, 0), (0, 1), (1, 0))]
+    torch.testing.assert_close(found.loss, torch.cat(gaps).square().mean())
 
 
 def test_the_loss_is_the_mean_over_unpadded_state_tokens() -> None:
@@ -124,29 +141,17 @@ def test_the_best_checkpoint_is_kept_the_later_of_equals() -> None:
     assert not torch.equal(kept[3]["head.weight"], kept[2]["head.weight"])
 
 
-class _Phased(nn.Module):
-    """A model whose phase parameter has an enormous gradient."""
-
-    def __init__(self, config: DecisionConfig) -> None:
-        super().__init__()
-        self.inner = make(config)
-        self.omega = nn.Parameter(torch.ones(1))
-
-    def forward(self, x: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.inner(x, steps) + 1e6 * (self.omega - self.omega.detach()) * torch.tensor([1.0, -1.0])
-        return out
-
-
-def test_phases_are_clipped_apart_from_all_others() -> None:
-    data = cartpole(episodes=2, longest=40)
-    config = config_for(data, model="dt", width=8, heads=1, context=2)
-    model = _Phased(config)
-    trainer = DecisionTrainer(model, Windows(data, config), quick(gradient_clip=0.05))
-    trainer.advance(1)
-    assert model.omega.grad is not None
-    assert float(model.omega.grad.abs()) == pytest.approx(0.05, rel=1e-3)
-    norm = torch.cat([p.grad.flatten() for n, p in model.named_parameters() if n != "omega" and p.grad is not None])
-    assert float(norm.norm()) == pytest.approx(0.05, rel=1e-3)
+@pytest.mark.parametrize("attention", ["counts", "softmax"])
+def test_phases_are_clipped_apart_from_all_others(attention: str) -> None:
+    data, limit = cartpole(episodes=2, longest=40), 1e-6
+    config = config_for(data, model="snn-dt", width=8, heads=2, context=2, attention=attention)
+    model = seeded(config)
+    DecisionTrainer(model, Windows(data, config), quick(gradient_clip=limit)).advance(1)
+    code = set(dict(model.phase.named_parameters(prefix="phase")))  # type: ignore[union-attr]
+    assert code == {"phase.turns", "phase.phi"}
+    for part in (True, False):
+        grads = [p.grad for name, p in model.named_parameters() if (name in code) is part and p.grad is not None]
+        assert float(torch.cat([g.flatten() for g in grads]).norm()) == pytest.approx(limit, rel=1e-2)
 
 
 def test_a_pruned_run_ends_with_plain_sparse_weights(tmp_path: Path) -> None:
@@ -209,6 +214,34 @@ def test_a_finished_foreign_or_other_run_is_refused_and_left_as_it_is(tmp_path: 
     assert open_decision_run("one", tmp_path).name == open_decision_run(None, tmp_path).name == "one"
     with pytest.raises(InputError, match=r"known: \['one'\]"):
         open_decision_run("two", tmp_path)
+
+
+def test_what_cannot_be_trained_or_validated_leaves_no_run_behind(tmp_path: Path) -> None:
+    data = cartpole(episodes=2, longest=30)
+    config = config_for(data, model="dt", width=8, heads=1, context=2)
+    many = config_for(data, micro_steps=64, width=8, heads=1)
+    elsewhere = dataclasses.replace(data, env_id="Acrobot-v1")
+    cases = [
+        (data, many, "2\\^24"),
+        (elsewhere, config, "reads 4 numbers"),
+        (dataclasses.replace(data, env_id="Nothing-v9"), config, "'Nothing-v9' cannot be made"),
+    ]
+    for where, sizes, words in cases:
+        with pytest.raises(InputError, match=words):
+            train_decision(where, sizes, quick(), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+    with pytest.raises(InputError, match="spiking models"):
+        train_decision(data, config, quick(penalty=1.0), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_target_out_of_the_data_is_warned_about_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = cartpole(episodes=4, longest=40)
+    config = config_for(data, model="dt", width=8, heads=1, context=2)
+    with caplog.at_level("WARNING", "neuroaccel"):
+        train_decision(data, config, quick(target=900.0, prune_to=0.5), tmp_path / "run")
+    (told,) = caplog.messages
+    assert f"900 is out of the data's range, {data.returns.min():g} to {data.returns.max():g}" in told
 
 
 def test_a_model_file_gives_its_model_back_and_a_damaged_one_says_so(tmp_path: Path) -> None:

@@ -143,6 +143,20 @@ def test_nan_and_missing_rewards_name_the_episode(minari_dir: Path) -> None:
         load_trajectories("empty-v0")
 
 
+def test_episodes_of_different_environments_in_one_set_are_refused_by_name(minari_dir: Path) -> None:
+    for name in ("seen-v0", "acted-v0"):
+        foreign(name, BOX, spaces.Discrete(2))
+    with h5py.File(minari_dir / "seen-v0" / "data" / "main_data.hdf5", "r+") as file:
+        del file["episode_1/observations"]
+        file["episode_1/observations"] = np.zeros((6, 2), np.float32)
+    with h5py.File(minari_dir / "acted-v0" / "data" / "main_data.hdf5", "r+") as file:
+        file["episode_0/actions"][2] = 7
+    with pytest.raises(InputError, match=r"'seen-v0': .*episode 1: observations of 2 numbers.*one environment"):
+        load_trajectories("seen-v0")
+    with pytest.raises(InputError, match=r"'acted-v0': .*episode 0: actions \d to 7; expected 0 to 1"):
+        load_trajectories("acted-v0")
+
+
 def test_damaged_sets_are_named(minari_dir: Path, tmp_path: Path) -> None:
     folder = save_trajectories(some(), "cut")
     data = folder / "data" / "main_data.hdf5"
