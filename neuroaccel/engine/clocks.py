@@ -221,13 +221,13 @@ class Clockwork:
         operation = self.plan.steps[ref].operation
         before, behind = self.plan.timed[ref]
         if isinstance(operation, (Recall, Kept)):
-            work = self.session._work(ref, ticks)
+            work = self.session._by_node.work(ref, ticks)
             runs = operation.turn(work, self.on[before][:ticks])
             if behind != before:
                 self.on[behind][:ticks] = runs
                 self.passes[behind][:ticks] = self.passes[before][:ticks] if isinstance(operation, Kept) else runs
             self.ran[ref] += int(self.on[before][:ticks].any(axis=1).sum())
-            self.session._finish(ref, work)
+            self.session._by_node.finish(ref, work)
         elif not isinstance(operation, Same):
             for t in range(ticks):
                 self.tick(ref, t, "run")
@@ -236,7 +236,7 @@ class Clockwork:
 
     def tick(self, ref: Ref, t: int, part: str) -> None:
         """Run one tick of a step: all of it, or what a latch emits, or takes in."""
-        operation, work = self.plan.steps[ref].operation, self.session._one(ref, t)
+        operation, work = self.plan.steps[ref].operation, self.session._by_node.one(ref, t)
         clock = self.plan.timed[ref][0]
         on = self.on[clock][t]
         time = self.passes[clock][t] if isinstance(operation, Population) else on
@@ -266,7 +266,7 @@ class Clockwork:
         if isinstance(operation, Population) and work.kept.shape[1] and not time.all():
             for k, key in enumerate(operation.program.state_names):
                 work.kept[k, ~time] = work.flat(key)[~time]
-        self.session._finish(ref, work)
+        self.session._by_node.finish(ref, work)
 
     def count(self, ticks: int) -> None:
         """Count the ticks that samples have run on, of the nodes that a Keep can stop."""

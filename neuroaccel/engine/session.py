@@ -10,22 +10,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroaccel.engine import cache, streams
+from neuroaccel.engine.by_node import ByNode
 from neuroaccel.engine.clocks import Clockwork, Records
 from neuroaccel.engine.compiler import compile_graph, recompiled
 from neuroaccel.engine.events import EventStream
 from neuroaccel.engine.inputs import Feed, Fill, by_name, is_stream
-from neuroaccel.engine.operation import SOME, Array, Buffer, Latch, Learner, Now, Operation, Same, Work
+from neuroaccel.engine.operation import Array, Buffer
 from neuroaccel.engine.plan import Number, Plan, Ref, origin
 from neuroaccel.engine.taped import Taped, by_tape
 from neuroaccel.engine.weights import replaced
+from neuroaccel.engine.works import Works
 from neuroaccel.errors import InputError, StateError
-from neuroaccel.graph import Graph, Input, Neuron, Output
-
-# State, counts, tick.
-Moment = tuple[dict[str, NDArray[Any]], list[tuple[Array, Array]], int]
+from neuroaccel.graph import Graph, Input, Neuron
 
 
-class Session:
+class Session(Works):
     """A graph at work on N samples.
 
     Arguments:
@@ -56,28 +55,14 @@ class Session:
     ) -> None:
         if batch < 1:
             raise InputError(f"a session needs at least one sample, not {batch}")
-        self.plan, self.batch, self._track, self._record = plan, batch, counts, record is True
-        self.watches, self._dropped = record, dropped
-        self.block = block or plan.block(batch)
-        self._now = Now()
+        super().__init__(plan, batch, counts, record, block, dropped)
         self._ticks = 1  # of the last block
         self._ran = 0  # ticks since it was made
-        self._buffers: dict[Ref, Buffer] = {}
-        self._works: dict[Ref, Work] = {}
-        self._parts: dict[tuple[Ref, int], Work] = {}
-        self._single: dict[tuple[Ref, int], Work] = {}
-        self._columns: dict[str, dict[str, NDArray[np.int64]]] = {}
-        self._fresh: dict[Ref, dict[str, Array]] = {}  # the state of one sample, in its operation's layout
-        self._listed: set[Ref] = set()  # Inputs whose events came as a list
-        self._moved = False  # whether its state may be another than the fresh one
-        self._torn = False  # whether a block was broken off in the middle
-        self._earlier: dict[str, dict[str, NDArray[np.int64]]] = {}  # what counts lack since weights were exchanged
-        self._allocate()
-        by_node = bool(not tape or record or by_tape(plan, batch))
-        if by_node and prepared:
+        ordinary = bool(not tape or record or by_tape(plan, batch))
+        if ordinary and prepared:
             for step in plan.steps.values():
                 step.operation.prepare()
-        self.inner = {
+        self.inner: dict[str, Session] = {
             name: Session(
                 operation.plan,
                 batch,
@@ -86,20 +71,13 @@ class Session:
                 None,
                 dropped or name in plan.dropping,
                 False,
-                by_node and prepared,
+                ordinary and prepared,
             )
             for name, operation in plan.inner.items()
         }
         self._clockwork = Clockwork(self)
-        self._taped = None if by_node else Taped(self)
-        graph = plan.graph
-        emitting = [r for r in plan.steps if r[0] == "node" and not isinstance(graph.nodes[r[1]], Output)]
-        emitting = [r for r in emitting if not plan.steps[r].operation.merged]
-        sending = [r for r in emitting if counts and plan.signals[r[1]].kind != "analog"]
-        counted = {origin(plan.steps, r) for r in sending}
-        self._counted = [r for r in sending if "spikes" not in plan.steps[r].operation.columns]
-        scanned = plan.scanned | {r for r in counted if not plan.steps[r].operation.finds_events}
-        self._scan = {r: cache.load("scan", self._buffers[r].value.dtype.name) for r in scanned}
+        self._taped = None if ordinary else Taped(self)
+        self._by_node = ByNode(self)
 
     @cached_property
     def outlets(self) -> dict[str, streams.Outlet]:
@@ -111,34 +89,6 @@ class Session:
         """What it was opened with: N, whether it counts, what it records, most ticks at once."""
         return self.batch, self._track, self.watches, self.block
 
-    @property
-    def tick(self) -> int:
-        """Ticks since the last full reset."""
-        return self._now.tick
-
-    @property
-    def counts(self) -> dict[str, dict[str, NDArray[np.int64]]]:
-        self._settle()
-        kept = self._columns if self._track else {}
-        found = {name: self._book(name, columns) for name, columns in kept.items()}
-        for scope, inner in self.inner.items():
-            found |= {f"{scope}/{name}": columns for name, columns in inner.counts.items()}
-        return found
-
-    def _book(self, name: str, columns: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
-        """A node's counts; some are derived from others, and with earlier weights were derived otherwise."""
-        earlier = self._earlier.get(name, {})
-        book = self._operation(name).book(columns)
-        return {key: value + earlier[key] if key in earlier else value for key, value in book.items()}
-
-    @property
-    def weights_read(self) -> dict[str, NDArray[np.int64]]:
-        self._settle()
-        found = {name: c["weights_read"] for name, c in self._columns.items() if "weights_read" in c}
-        for scope, inner in self.inner.items():
-            found |= {f"{scope}/{name}": read for name, read in inner.weights_read.items()}
-        return found
-
     def within(self, path: str) -> tuple[Session, str]:
         """The session that runs a node, and the node's name in it; ``scope/node`` is a node of a scope."""
         name, _, rest = path.partition("/")
@@ -149,60 +99,6 @@ class Session:
         ref: Ref = ("node", name)
         self._settle()
         return self._clockwork.ran[ref] if ref in self.plan.timed else self._ran
-
-    def _allocate(self) -> None:
-        plan, rows = self.plan, self.block * self.batch
-        for ref, step in plan.steps.items():
-            if not isinstance(step.operation, Same):
-                size = 0 if step.operation.merged else step.operation.static.size
-                self._buffers[ref] = Buffer.empty(rows, size, step.operation.dtype)
-        for ref, step in plan.steps.items():
-            operation = step.operation
-            node = plan.graph.nodes[ref[1]] if ref[0] == "node" else None
-            counts = operation.counters(self.batch)
-            if node is not None and not isinstance(node, Output):
-                # What a neuron sends, its kernel counts as spikes.
-                counts["events_out"] = counts["spikes"] if "spikes" in counts else np.zeros(self.batch, np.int64)
-                if self._dropped or ref[1] in plan.dropping:
-                    counts["ticks_run"] = np.zeros(self.batch, np.int64)
-                self._columns[ref[1]] = counts
-            states = len(node.program.states) if isinstance(node, Neuron) else 0
-            kept = np.zeros((states, rows if self._record else 0, operation.static.size), operation.dtype)
-            self._works[ref] = Work(
-                tuple(self._buffer(source) for source in step.sources),
-                self._buffer(ref),
-                operation.allocate(self.batch),
-                operation.scratch(),
-                counts,
-                self._track,
-                self.block,
-                kept,
-                self._now,
-            )
-        for ref, step in plan.steps.items():
-            for name, columns in step.operation.lent(self._works[ref].counts).items():
-                self._columns[name].update(columns)
-
-    def _buffer(self, ref: Ref) -> Buffer:
-        """Nodes that pass their input on share its buffer."""
-        return self._buffers[origin(self.plan.steps, ref)]
-
-    def _work(self, ref: Ref, ticks: int) -> Work:
-        """The work of the first ticks of a block."""
-        if (ref, ticks) not in self._parts:
-            self._parts[ref, ticks] = self._works[ref].part(ticks)
-        return self._parts[ref, ticks]
-
-    def _one(self, ref: Ref, t: int) -> Work:
-        """The work of one tick of a block."""
-        if (ref, t) not in self._single:
-            self._single[ref, t] = self._works[ref].tick(t)
-        return self._single[ref, t]
-
-    def _settle(self) -> None:
-        """Bring state and counts to the present tick, where a tape holds them."""
-        if self._taped is not None:
-            self._taped.settle()
 
     def begin(self, first_sample: int = 0) -> Session:
         """Fresh, with other samples.
@@ -302,10 +198,10 @@ class Session:
         if self._torn:
             raise StateError(f"a block from tick {self.tick} on was broken off; reset the session, or restore a state")
         moment, self._torn = self.moment(), True
-        self._listed = set()
+        self._by_node.listed = set()
         for name, fill in fills.items():
-            if fill(self._work(("node", name), ticks).out):
-                self._listed.add(("node", name))
+            if fill(self._by_node.work(("node", name), ticks).out):
+                self._by_node.listed.add(("node", name))
         try:
             self._go(ticks)
         except InputError:
@@ -313,6 +209,14 @@ class Session:
             raise
         self._torn = False
         self._went_on(ticks)
+
+    def _go(self, ticks: int) -> None:
+        if self._taped is None:
+            self._by_node.run(ticks)
+            return
+        rows = {name: self._by_node.work(("node", name), ticks).out.value for name in self.plan.graph.inputs}
+        if not self._taped.run(rows, ticks):
+            raise InputError(f"tick {self.tick}: values that their Inputs do not allow")
 
     def _went_on(self, ticks: int) -> None:
         self._ticks = ticks
@@ -331,6 +235,46 @@ class Session:
             self._run({name: _filling(array[span]) for name, array in values.items()}, last - first)
             yield last - first
 
+    def load(self, weights: Mapping[str, ArrayLike | Mapping[str, ArrayLike]]) -> None:
+        """Other weights from the next tick on; states and counts stay as they are.
+
+        A plastic synapse's weights become these in every sample, now and after a reset; its traces stay.
+
+        Arguments:
+            weights: synapse → its weight, or → ``{"weight": …, "bias": …}``, of a Dendrite also ``"gate"``, in the
+                shapes that they have. On a grid they must lie on it.
+
+        Raises:
+            GraphError: a name that is no synapse, another shape, values off the grid, or sums that the grid no longer
+                holds exactly; nothing is changed then.
+            UnsupportedNode: in integer arithmetic, weights or sums that leave their formats; nothing is changed then.
+        """
+        self._take_up(recompiled(self.plan, replaced(self.plan.graph, weights)))
+        for path, given in weights.items():
+            owner, name = self.within(path)
+            arrays = list(given) if isinstance(given, Mapping) else ["weight"]
+            owner._operation(name).loaded(owner._works["node", name], arrays)
+
+    def _take_up(self, plan: Plan) -> None:
+        """Go on with another plan of the same nodes, whose weights may differ."""
+        self._settle()
+        for ref, work in self._works.items():
+            self.plan.steps[ref].operation.settle(work)
+        books = {name: self._book(name, columns) for name, columns in self._columns.items()}
+        self.plan, self._earlier, self._moved = plan, {}, True
+        self._fresh.clear()  # weights that learn begin with those of the plan
+        for name, columns in self._columns.items():
+            now = self._book(name, columns)
+            lacking = {key: value - now[key] for key, value in books[name].items()}
+            self._earlier[name] = {key: value for key, value in lacking.items() if value.any()}
+        for ref, work in self._works.items():
+            work.scratch = plan.steps[ref].operation.scratch()
+            plan.steps[ref].operation.restored(work)
+        for name, inner in self.inner.items():
+            inner._take_up(plan.inner[name].plan)
+        self._by_node.forget()
+        self._taped = None if self._taped is None else Taped(self)
+
     def records(self) -> Records:
         """What neurons did in the last block, ``[K, N, *shape]``; those in scopes have a row for every step."""
         found: Records = {}
@@ -346,103 +290,11 @@ class Session:
                 found[what, f"{scope}/{path}", key] = block.reshape(-1, *block.shape[2:])
         return found
 
-    def moment(self) -> Moment | None:
-        """Where the session stands: state, counts, tick. None where no tick of its plan can fail half way."""
-        if not self.plan.has_overflow_errors:
-            return None
-        return self.state(), self._copied_counts(), self.tick
-
-    def rewind(self, moment: Moment | None) -> None:
-        """Go back to a moment, if it was kept."""
-        if moment is None:
-            return
-        state, counts, self._now.tick = moment
-        self._put(state)
-        for count, before in counts:
-            count[...] = before
-
-    def lists_events(self, ref: Ref) -> bool:
-        """Whether a step's non-zero values are listed in its buffer."""
-        return ref in self._scan or ref in self._listed or self.plan.steps[ref].operation.finds_events
-
     def last_block(self, ref: Ref) -> Buffer:
         """What a step gave in the last block, one row per tick and sample."""
         if self._taped is not None:
             self._taped.show(ref)
         return self._buffers[ref].rows(0, self._ticks * self.batch)
-
-    def _mend(self) -> None:
-        """Forget what a block left that was broken off: there is a state to go on from."""
-        for buffer in self._buffers.values() if self._torn else ():
-            buffer.clear()
-        self._torn = False
-        for inner in self.inner.values():
-            inner._mend()
-
-    def _go(self, ticks: int) -> None:
-        if self._taped is not None:
-            rows = {name: self._work(("node", name), ticks).out.value for name in self.plan.graph.inputs}
-            if not self._taped.run(rows, ticks):
-                raise InputError(f"tick {self.tick}: values that their Inputs do not allow")
-            return
-        steps = self.plan.steps
-        silent: set[Ref] = set()
-        for stage in self.plan.stages:
-            if not stage.loop:
-                for ref in stage.run:
-                    if ref in self.plan.timed:
-                        self._clockwork.block(ref, ticks)
-                        self._moved = True
-                        continue
-                    step, work = steps[ref], self._work(ref, ticks)
-                    still = silent.issuperset(step.sources) and (step.sources or ref in self._listed)
-                    if still and step.operation.silence(work):
-                        silent.add(ref)
-                        continue
-                    step.operation.run(work)
-                    self._finish(ref, work)
-                    self._moved = True
-                continue
-            self._moved = True
-            for t in range(ticks):
-                for ref in stage.emit:
-                    self._part_of_tick(ref, t, "emit")
-                for ref in stage.run:
-                    self._part_of_tick(ref, t, "run")
-                for ref in stage.take:
-                    self._part_of_tick(ref, t, "take")
-        if self._track:
-            for ref in self._counted:
-                found = self._work(ref, ticks).out.found
-                self._columns[ref[1]]["events_out"] += found.reshape(ticks, self.batch).sum(axis=0)
-            self._clockwork.count(ticks)
-
-    def _part_of_tick(self, ref: Ref, t: int, part: str) -> None:
-        if ref in self.plan.timed:
-            self._clockwork.tick(ref, t, part)
-            return
-        operation, work = self.plan.steps[ref].operation, self._one(ref, t)
-        if isinstance(operation, Learner):
-            if part == "take":
-                operation.learn(work)
-                return
-            operation.react(work)
-        elif not isinstance(operation, Latch):
-            operation.run(work)
-        elif part == "emit":
-            operation.emit(work)
-        else:
-            operation.take(work)
-            return
-        self._finish(ref, work)
-
-    def _finish(self, ref: Ref, work: Work) -> None:
-        out = work.out
-        if ref in self._scan and ref not in self._listed:
-            self._scan[ref](out.value, out.index, out.found)
-        if self._track and ref in self.plan.flagged:
-            np.not_equal(out.value, 0, out=out.touched.view(np.bool_))
-            out.reach[...] = SOME
 
     def _block_of(self, array: Array, shape: tuple[int, ...]) -> Array:
         return array[: self._ticks * self.batch].reshape(self._ticks, self.batch, *shape)
@@ -487,12 +339,6 @@ class Session:
             found[key] = self._block_of(flat, node.shape)
         return found
 
-    def neuron_state(self, name: str) -> dict[str, NDArray[Any]]:
-        """A population's states after the last tick, ``[N, *shape]`` each, copies."""
-        node = self.plan.graph.nodes[name]
-        assert isinstance(node, Neuron)
-        return {key: value for key, value in self._exported("node", name).items() if key in node.program.state_names}
-
     def output(self, name: str) -> NDArray[Any]:
         """What reached an Output in the last block, ``[K, N, *shape]``, a copy."""
         value = self.emitted(name)
@@ -503,168 +349,14 @@ class Session:
         """Put what reached an Output in the last block into a recording ``[T, N, *shape]`` that still holds zeros."""
         ref = origin(self.plan.steps, ("node", name))
         sparse = self.plan.signals[name].kind != "analog" and self.plan.arithmetic != "integer"
-        if not sparse or ("node", name) in self.plan.timed or ref in self.plan.timed or not self.lists_events(ref):
+        clocked = ("node", name) in self.plan.timed or ref in self.plan.timed
+        if not sparse or clocked or not self._by_node.lists_events(ref):
             out[ticks, samples] = self.output(name)
             return
         last = self.last_block(ref)
         flat = out.reshape(*out.shape[:2], -1)
         scatter = cache.load("scatter", out.dtype.name)
         scatter(last.value, last.index, last.found, flat, ticks.start, samples.start, self.batch)
-
-    def _operation(self, name: str) -> Operation:
-        return self.plan.steps["node", name].operation
-
-    def _exported(self, *ref: Any) -> dict[str, Array]:
-        operation, work = self.plan.steps[ref].operation, self._works[ref]
-        self._settle()
-        operation.settle(work)
-        out = {}
-        for key, fresh in operation.fresh.items():
-            out[key] = np.array(operation.outward(key, work.state[key])).reshape(self.batch, *fresh.shape)
-        return out
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """The state as a value: ``node/variable`` → ``[N, ...]``, copies."""
-        found = {f"{ref[1]}/{key}": v for ref in self._works for key, v in self._exported(*ref).items()}
-        for name in self._carried:
-            found |= {f"{name}/{key}": value for key, value in self.inner[name].state().items()}
-        return found
-
-    @property
-    def _carried(self) -> list[str]:
-        """Scopes whose state goes from tick to tick."""
-        return [name for name, operation in self.plan.inner.items() if operation.node.state == "carry"]
-
-    def arrays(self) -> Iterator[Array]:
-        """Everything that belongs to samples: states and counts, those of scopes among them; not copies."""
-        self._settle()
-        for work in self._works.values():
-            yield from work.state.values()
-            yield from work.counts.values()
-        for inner in self.inner.values():
-            yield from inner.arrays()
-
-    def refresh(self, mask: NDArray[np.bool_] | None = None) -> None:
-        """Bring the state of samples (None: of all) back to the fresh one; counts go on."""
-        if self._taped is not None:
-            self._taped.refresh(mask)
-            return
-        chosen: Any = slice(None) if mask is None else mask
-        for ref, work in self._works.items() if self._moved else ():
-            if ref not in self._fresh:
-                self._fresh[ref] = self.plan.steps[ref].operation.allocate(1)
-            for key, array in work.state.items():
-                array[chosen] = self._fresh[ref][key]
-        self._moved = self._moved and mask is not None
-        for inner in self.inner.values():
-            inner.refresh(mask)
-
-    def restore(self, state: Mapping[str, ArrayLike]) -> None:
-        """Put a state back that :meth:`state` of a session of this graph, batch and arithmetic gave.
-
-        Raises:
-            StateError: it belongs to another graph, batch or arithmetic; nothing is changed then.
-        """
-        mine = self.state()
-        if set(state) != set(mine):
-            odd = sorted(set(state) ^ set(mine))
-            raise StateError(f"the state does not belong to this graph: it differs in {', '.join(odd[:5])}")
-        arrays = {key: np.asarray(value) for key, value in state.items()}
-        for key, array in arrays.items():
-            if (array.shape, array.dtype) != (mine[key].shape, mine[key].dtype):
-                raise StateError(
-                    f"state '{key}' is {array.dtype}{list(array.shape)}, "
-                    f"expected {mine[key].dtype}{list(mine[key].shape)}"
-                )
-        self._put(arrays)
-
-    def load(self, weights: Mapping[str, ArrayLike | Mapping[str, ArrayLike]]) -> None:
-        """Other weights from the next tick on; states and counts stay as they are.
-
-        A plastic synapse's weights become these in every sample, now and after a reset; its traces stay.
-
-        Arguments:
-            weights: synapse → its weight, or → ``{"weight": …, "bias": …}``, of a Dendrite also ``"gate"``, in the
-                shapes that they have. On a grid they must lie on it.
-
-        Raises:
-            GraphError: a name that is no synapse, another shape, values off the grid, or sums that the grid no longer
-                holds exactly; nothing is changed then.
-            UnsupportedNode: in integer arithmetic, weights or sums that leave their formats; nothing is changed then.
-        """
-        self._take_up(recompiled(self.plan, replaced(self.plan.graph, weights)))
-        for path, given in weights.items():
-            owner, name = self.within(path)
-            arrays = list(given) if isinstance(given, Mapping) else ["weight"]
-            owner._operation(name).loaded(owner._works["node", name], arrays)
-
-    def _take_up(self, plan: Plan) -> None:
-        """Go on with another plan of the same nodes, whose weights may differ."""
-        self._settle()
-        for ref, work in self._works.items():
-            self.plan.steps[ref].operation.settle(work)
-        books = {name: self._book(name, columns) for name, columns in self._columns.items()}
-        self.plan, self._earlier, self._moved = plan, {}, True
-        self._fresh.clear()  # weights that learn begin with those of the plan
-        for name, columns in self._columns.items():
-            now = self._book(name, columns)
-            lacking = {key: value - now[key] for key, value in books[name].items()}
-            self._earlier[name] = {key: value for key, value in lacking.items() if value.any()}
-        for ref, work in self._works.items():
-            work.scratch = plan.steps[ref].operation.scratch()
-            plan.steps[ref].operation.restored(work)
-        for name, inner in self.inner.items():
-            inner._take_up(plan.inner[name].plan)
-        self._parts.clear()
-        self._single.clear()
-        self._taped = None if self._taped is None else Taped(self)
-
-    def reset(self, mask: ArrayLike | None = None) -> None:
-        """Bring samples back to the fresh state and their counts to 0.
-
-        Arguments:
-            mask: bool ``[N]``, the samples to reset; None for all.
-
-        Raises:
-            StateError: a mask of another shape or type.
-        """
-        some = None if mask is None else np.asarray(mask)
-        if some is not None and (some.shape != (self.batch,) or some.dtype != np.bool_):
-            raise StateError(f"the mask is {some.dtype}{list(some.shape)}, expected bool[{self.batch}]")
-        self.refresh(some)
-        if self._taped is not None:
-            self._taped.count()
-        chosen: Any = slice(None) if some is None else some
-        for columns in (*self._columns.values(), *self._earlier.values()):
-            for count in columns.values():
-                count[chosen] = 0
-        for inner in self.inner.values():
-            inner.reset(mask)
-        if mask is None:
-            self._now.tick = 0
-            self._mend()
-
-    def _put(self, arrays: Mapping[str, Array]) -> None:
-        self._mend()
-        if self._taped is not None:
-            self._taped.replaced()
-        for ref, operation in ((ref, self.plan.steps[ref].operation) for ref in self._works):
-            self._import(ref, {key: arrays[f"{ref[1]}/{key}"] for key in operation.fresh})
-        for name in self._carried:
-            mine = {key.removeprefix(f"{name}/"): v for key, v in arrays.items() if key.startswith(f"{name}/")}
-            self.inner[name]._put(mine)
-
-    def _import(self, ref: Ref, state: Mapping[str, Array]) -> None:
-        """Put the state ``[N, ...]`` of an operation into its own layout."""
-        operation, work, self._moved = self.plan.steps[ref].operation, self._works[ref], True
-        for key, value in state.items():
-            work.state[key][...] = operation.inward(key, value.reshape(self.batch, *operation.fresh[key].shape))
-        operation.restored(work)
-
-    def _copied_counts(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Every count with a copy of it, those of scopes among them."""
-        mine = [(count, count.copy()) for columns in self._columns.values() for count in columns.values()]
-        return mine + [pair for inner in self.inner.values() for pair in inner._copied_counts()]
 
 
 def _filling(rows: Array) -> Fill:

@@ -190,7 +190,7 @@ class Outlet:
     def take(self) -> None:
         """Take in the block that has run."""
         buffer, batch = self.session.last_block(self.ref), self.session.batch
-        if not self.session.lists_events(self.ref):
+        if not self.session._by_node.lists_events(self.ref):
             self.scan(buffer.value, buffer.index, buffer.found)
         for sample in range(batch):
             found = buffer.found[sample::batch].copy()

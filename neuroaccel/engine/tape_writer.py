@@ -9,7 +9,6 @@ import numpy as np
 
 from neuroaccel.engine.attention import Attention, Normalised
 from neuroaccel.engine.clocks import Inner, Recall
-from neuroaccel.engine.codegen import fixed_names
 from neuroaccel.engine.elementwise import Constants, Lookup, Pick, Previous, Product, Running, Source, Sum
 from neuroaccel.engine.kernels import tape as op
 from neuroaccel.engine.linear import Linear
@@ -17,13 +16,9 @@ from neuroaccel.engine.operation import Latch, Operation, Same
 from neuroaccel.engine.plan import Plan, Ref, origin
 from neuroaccel.engine.populations import Population
 from neuroaccel.engine.tape import Draft, Flat, Link, Marks, Path, Products, Register, Ring, Tape
+from neuroaccel.engine.tape_neurons import Neurons
 from neuroaccel.graph import nodes as n
-from neuroaccel.program.language import INPUT, Operand
 
-INSTRUCTIONS = {
-    **dict(add=op.ADD, sub=op.SUB, mul=op.MUL, div=op.DIV, max=op.MAX, min=op.MIN, neg=op.NEG, abs=op.ABS),
-    **dict(floor=op.FLOOR, copy=op.COPY, gt=op.GT, ge=op.GE, lt=op.LT, le=op.LE, eq=op.EQ),
-}
 READOUTS = {"spike_count": 0, "mean_membrane": 1, "max_membrane": 2, "last_membrane": 3}
 
 
@@ -50,7 +45,7 @@ def write(plan: Plan, track: bool) -> Tape:
         track: whether operations are counted.
     """
     draft = Draft(plan.arithmetic, track)
-    writer = _Writer(draft, plan, (), True)
+    writer = Writer(draft, plan, (), True)
     inputs = {name: node for name in plan.graph.inputs if isinstance(node := plan.graph.nodes[name], n.Input)}
     for name in inputs:  # what enters lies in front, then what is shown
         writer.place(("node", name))
@@ -64,7 +59,7 @@ def write(plan: Plan, track: bool) -> Tape:
     return draft.done(inputs, places, shown, writer.steps)
 
 
-class _Writer:
+class Writer:
     """Writes the tick of a graph, or of a Scope's graph.
 
     Arguments:
@@ -292,11 +287,11 @@ class _Writer:
         self.draft.add(op.NORM, self.place(ref), sources[0], rows, width, reals, norm)
 
     def population(self, ref: Ref, operation: Population, sources: list[int]) -> None:
-        _Neurons(self, ref, operation, sources[0]).write()
+        Neurons(self, ref, operation, sources[0]).write()
 
     def scope(self, ref: Ref, operation: Inner, sources: list[int]) -> None:
         draft, node, out = self.draft, operation.node, self.place(ref)
-        inner = _Writer(draft, operation.plan, (*self.path, ref[1]), self.kept and node.state == "carry")
+        inner = Writer(draft, operation.plan, (*self.path, ref[1]), self.kept and node.state == "carry")
         turn, before = draft.register(), len(draft.fresh)
         entries = zip(operation.ports, sources, strict=True)
         ports = [(port, inner.place(("node", port)), source) for (port, _, _), source in entries]
@@ -341,91 +336,18 @@ class _Writer:
             draft.add(op.ROUND, place, into, 0, size, factors, node.grid.low, node.grid.high)
 
 
-class _Neurons:
-    """A population's tick: its program, assignment by assignment, each on all neurons."""
-
-    def __init__(self, writer: _Writer, ref: Ref, operation: Population, current: int) -> None:
-        self.writer, self.ref, self.operation, self.current = writer, ref, operation, current
-        self.draft, self.size = writer.draft, operation.static.size
-        self.program, self.written = operation.program, list[list[int]]()
-        self.rooms = 0
-        values = zip(fixed_names(self.program), operation.parameters, strict=True)
-        self.names = {name: self.draft.constant(value, self.size) for name, value in values}
-        self.names[INPUT] = current
-        self.states = {}
-        for state in self.program.states:
-            place = self.draft.place(self.size)
-            self.states[state.name] = self.names[state.name] = place
-            writer.link(ref, Flat(state.name, place, self.size), operation)
-
-    def room(self) -> int:
-        self.rooms += 1
-        return self.draft.room(self.size, self.rooms - 1)
-
-    def read(self, operand: Operand) -> int:
-        return self.names[operand] if isinstance(operand, str) else self.draft.constant(operand, self.size)
-
-    def compute(self, name: str, args: tuple[Operand, ...]) -> int:
-        """One operation on all neurons; where its result lies."""
-        out = self.room()
-        if name == "shift":
-            factor = self.draft.constant(2.0 ** int(args[1]), self.size)
-            self.written.append([op.MUL, out, self.read(args[0]), factor, self.size])
-        elif name == "select":
-            chosen, a, b = map(self.read, args)
-            self.written.append([op.SELECT, out, chosen, a, self.size, b])
-        elif name == "flush":
-            flush = op.FLUSH if self.draft.dtype == np.float32 else op.COPY
-            self.written.append([flush, out, self.read(args[0]), 0, self.size])
-        else:
-            a, b = self.read(args[0]), self.read(args[1]) if len(args) > 1 else 0
-            self.written.append([INSTRUCTIONS[name], out, a, b, self.size])
-        return out
-
-    def write(self) -> None:
-        program, draft, size, out = self.program, self.draft, self.size, self.writer.place(self.ref)
-        fire, emit, track = program.fire, program.emit, draft.track
-        zero = draft.constant(0.0, size)
-        above = self.compute("ge", (fire.left, fire.right)) if fire is not None and track else zero
-        for a in program.body:
-            self.names[a.target] = self.compute(a.op, a.args)
-        fired = self.compute(fire.op, (fire.left, fire.right)) if fire is not None else zero
-        for a in program.on_fire:
-            new = self.compute(a.op, a.args)
-            place = self.room()
-            self.written.append([op.SELECT, place, fired, new, size, self.names[a.target]])
-            self.names[a.target] = place
-        if emit.kind == "count":
-            self.written.append([op.SELECT, out, fired, self.names[str(emit.value)], size, zero])
-        else:
-            sent = fired if emit.kind == "spike" else self.names[str(emit.value)]
-            self.written.append([op.COPY, out, sent, 0, size])
-        for name, place in self.states.items():
-            if self.names[name] != place:
-                self.written.append([op.COPY, place, self.names[name], 0, size])
-        for row in self.written:
-            draft.add(*row)
-        if track:
-            counted = draft.count(self.writer.path, self.ref[1], "updates_driven")
-            driven = draft.share(np.broadcast_to(self.operation.driven, (size,)))
-            draft.add(op.DRIVEN, fired, self.current, above, size, counted, driven)
-            if emit.kind != "state":
-                counted = draft.count(self.writer.path, self.ref[1], "spikes")
-                draft.add(op.EVENTS, 0, out, 0, size, counted)
-
-
-WRITE: dict[type[Operation], Callable[[_Writer, Ref, Any, list[int]], None]] = {
-    Source: _Writer.source,
-    Constants: _Writer.constants,
-    Sum: _Writer.sum,
-    Product: _Writer.product,
-    Lookup: _Writer.lookup,
-    Pick: _Writer.pick,
-    Running: _Writer.readout,
-    Recall: _Writer.memory,
-    Linear: _Writer.linear,
-    Attention: _Writer.attention,
-    Normalised: _Writer.normalised,
-    Population: _Writer.population,
-    Inner: _Writer.scope,
+WRITE: dict[type[Operation], Callable[[Writer, Ref, Any, list[int]], None]] = {
+    Source: Writer.source,
+    Constants: Writer.constants,
+    Sum: Writer.sum,
+    Product: Writer.product,
+    Lookup: Writer.lookup,
+    Pick: Writer.pick,
+    Running: Writer.readout,
+    Recall: Writer.memory,
+    Linear: Writer.linear,
+    Attention: Writer.attention,
+    Normalised: Writer.normalised,
+    Population: Writer.population,
+    Inner: Writer.scope,
 }
