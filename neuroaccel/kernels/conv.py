@@ -115,15 +115,17 @@ def weight_sums(
     order: NDArray[Any],
     each: int,
     further: tuple[Array, Array] | None = None,
+    dendrite: Array | None = None,
 ) -> tuple[Work, NDArray[np.float64]]:
     """What sums the weight gradients of some chunks of ``each`` images, and the sums, ``[chunks, ...]``.
 
     ``further`` is z (like ``grad``), and mean, slope and shift of every channel: the gradient is first changed in
-    place by (z − mean) · slope + shift.
+    place by (z − mean) · slope + shift. ``dendrite`` is y and z of a dendritic layer, and ``grad`` that of its current.
     """
-    z, less = (grad, np.zeros((3, 1), np.float32)) if further is None else further
+    own = grad if dendrite is None else dendrite
+    z, less = (own, np.zeros((3, 1), np.float32)) if further is None else further
     total = np.empty((-(-x.shape[0] // each), shape.inputs * shape.rows * shape.columns * shape.outputs), np.float64)
-    changes, form = int(further is not None), shape.form(last)
+    changes, form = 1 if further is not None else 2 if dendrite is not None else 0, shape.form(last)
     kernel = load("conv_weight_gradient", "tap_events", FURTHER=changes, **shape.constants)
     spread = np.tile(less, shape.size[1])
     return lambda first, stop: kernel(x, grad, z, spread, total, form, order, each, first, stop), total

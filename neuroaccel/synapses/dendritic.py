@@ -14,7 +14,7 @@ dense layer of few values takes torch's own operations.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from neuroaccel.errors import InputError
 from neuroaccel.synapses.integrate import Layout, integrate
-from neuroaccel.synapses.layer_backend import choose_layer
+from neuroaccel.synapses.layer_backend import LayerBackend, choose_layer
 from neuroaccel.synapses.over_time import Conv1d, Conv2d, Linear, OverTime
-from neuroaccel.synapses.pruning_maps import learns
+from neuroaccel.synapses.pruning_maps import both, learns
 
 FEW = 1 << 16  # values
 Size = int | tuple[int, ...]
@@ -121,11 +121,13 @@ class Dendritic(OverTime):
 
     def stacked(self) -> Plain:
         """W and V as one plain layer without bias; each group holds W's, then V's."""
-        weight, gate = self.weight, self.gate
+        return self._plain(self._over(self.weight, self.gate), None, 2)
+
+    def _over(self, weight: Tensor, gate: Tensor) -> Tensor:
         if self._groups == 1:
-            return self._plain(torch.cat([weight, gate]), None, 2)
+            return torch.cat([weight, gate])
         halves = [torch.unflatten(w, 0, (self._groups, -1)) for w in (weight, gate)]
-        return self._plain(torch.cat(halves, 1).flatten(0, 1), None, 2)
+        return torch.cat(halves, 1).flatten(0, 1)
 
     def _plain(self, weight: Tensor, bias: Tensor | None, times: int = 1) -> Plain:
         """A plain layer with this one's options and ``times`` its outputs."""
@@ -136,7 +138,9 @@ class Dendritic(OverTime):
 
     def _run(self, layer: Plain, x: Tensor) -> Tensor:
         """A plain layer's values, ``[T · N, ...]``."""
-        backend, _ = choose_layer(layer, x, self.kind)
+        return self._by(choose_layer(layer, x, self.kind)[0], layer, x)
+
+    def _by(self, backend: LayerBackend | None, layer: Plain, x: Tensor) -> Tensor:
         if backend is not None:
             return backend.run(layer, x).flatten(0, 1)
         return self._torch(x.flatten(0, 1), layer.weight, layer.bias)
@@ -145,43 +149,61 @@ class Dendritic(OverTime):
         convolved: Tensor = self._conv_forward(x, weight, bias)  # type: ignore[operator]  # torch's layer's
         return convolved
 
-    def _closed(self) -> bool:
+    def _closed(self, gate: Tensor) -> bool:
         """Whether V is all zeros; asked on the CPU alone, elsewhere an answer would stop the device."""
-        gate = self.gate
         if torch.compiler.is_compiling() or gate.device.type != "cpu":
             return False
         values = gate.detach().float().numpy()  # whose any() takes a tenth of torch's time on a small layer
-        return not values.any()
+        return not (values[:1].any() or values.any())
 
     def forward(self, x: Tensor, state: None = None) -> Any:
-        closed = self.plain_at_zero and self._closed()
+        few = self._few(x)
+        apart = few or self._apart(x)
+        weight, gate, whole = self._made(apart)
+        closed = self.plain_at_zero and self._closed(gate)
         kept: Tensor | None = None
         if closed:
             wanted = torch.is_grad_enabled() and (x.requires_grad or self._learns())
             shut = wanted and not learns(self, "gate") and self._alike(x)
             with torch.set_grad_enabled(shut):
                 bias = None if self.bias is None else self.bias.detach()
-                kept = self._run(self._plain(self.weight, bias), x).to(self.weight.dtype)
+                kept = self._run(self._plain(weight, bias), x).to(weight.dtype)
                 if shut:
-                    kept = _Shut.apply(kept, self.bias, self.gate, self.axis % kept.dim())  # type: ignore[no-untyped-call]
+                    kept = _Shut.apply(kept, self.bias, gate, self.axis % kept.dim())  # type: ignore[no-untyped-call]
                 kept = torch.unflatten(kept, 0, x.shape[:2])
             if shut or not wanted:
                 return kept, None
-        few = self._few(x)
-        if few or self._apart(x):
-            parts = [self._run(self._plain(weight, None), x) for weight in (self.weight, self.gate)]
-        else:
-            parts = [self._run(self.stacked(), x)]
         # Under autocast the products come in low precision; what is done with them stays in that of the parameters.
-        products: Any = tuple(p.to(self.weight.dtype) for p in parts)
-        layout = Layout(self.axis % products[0].dim(), self._groups if len(products) == 1 else 1)
-        if few:
-            i = products[0] * products[1] + products[0]
-            i = i if self.bias is None else i + self.bias
+        if apart:
+            layers = [self._plain(w, None) for w in (weight, gate)]
+            backend, _ = choose_layer(layers[0], x, self.kind)  # the other's would be the same
+            i = self._current([self._by(backend, layer, x).to(weight.dtype) for layer in layers], few)
         else:
-            i = integrate(products, self.bias, layout)
+            layer = self._plain(self._over(weight, gate) if whole is None else whole, self.bias, 2)
+            # Somebody may compute the current without leaving the products to us.
+            backend, _ = choose_layer(layer, x, type(self))
+            if backend is None:
+                i = self._current([self._run(replace(layer, bias=None), x).to(weight.dtype)], few)
+            else:
+                i = self._by(backend, layer, x)
         i = torch.unflatten(i, 0, x.shape[:2])
         return i if kept is None else _Instead.apply(i, kept), None  # type: ignore[no-untyped-call]
+
+    def _made(self, apart: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+        """W, V and, where pruning makes them at once, their stack; each parametrisation is asked once."""
+        made = both(self, not apart) if apart or self._groups == 1 else None
+        if made is None:
+            return self.weight, self.gate, None
+        return (*made, None) if apart else (*made.chunk(2), made)
+
+    def _current(self, parts: list[Tensor], few: bool) -> Tensor:
+        """i from both products, in one tensor or two."""
+        if few:
+            i = parts[0] * parts[1] + parts[0]
+            return i if self.bias is None else i + self.bias
+        products: Any = tuple(parts)
+        layout = Layout(self.axis % parts[0].dim(), self._groups if len(parts) == 1 else 1)
+        return integrate(products, self.bias, layout)
 
     def _apart(self, x: Tensor) -> bool:
         """Whether each product is run by itself: never, unless x is unfolded for each faster than for both."""
@@ -263,6 +285,9 @@ class _DendriticConv(Dendritic):
     """What the convolutions share."""
 
     WIDE: ClassVar[int] = 512
+    in_channels: int
+    out_channels: int
+    groups: int
     options = (
         *("in_channels", "out_channels", "kernel_size", "stride"),
         *("padding", "dilation", "groups", "padding_mode"),
@@ -289,7 +314,9 @@ class _DendriticConv(Dendritic):
 
     def _apart(self, x: Tensor) -> bool:
         # ours, measured: from so many products of channels on the gradient of x takes longer by both at once.
-        return x.requires_grad and torch.is_grad_enabled() and 2 * self.weight.shape[:2].numel() > self.WIDE
+        # W's shape would tell as well, but pruning would have to make it.
+        pairs = self.out_channels * self.in_channels // self.groups
+        return x.requires_grad and torch.is_grad_enabled() and 2 * pairs > self.WIDE
 
 
 class DendriticConv1d(_DendriticConv, nn.Conv1d):

@@ -16,7 +16,11 @@ from neuroaccel.neurons.backend import REFERENCE, VARIABLE, forced, load
 
 
 class LayerBackend(Protocol):
-    """An implementation of some kinds of layers, on ``[T, N, ...]``."""
+    """An implementation of some kinds of layers, on ``[T, N, ...]``.
+
+    One of a dendritic kind is given a plain layer of W over V with the dendritic layer's bias, and its ``run`` gives
+    the current: bit for bit what integration makes of that layer's two products.
+    """
 
     name: str
 

@@ -7,7 +7,6 @@ and ``layer.parametrizations.weight.original`` is θ. What they know of the sche
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -15,42 +14,18 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from neuroaccel.errors import InputError
+from neuroaccel.synapses.thresholding import Both, Levels, Threshold, channel_size, room, takes
 
 Gain = Literal["fixed", "learned", "one"]
 Gradient = Literal["stmod", "st"]
 
 
 SMALL = 1 << 14  # weights up to which a call of our own costs more than the memory that it saves
-_LENDERS: list[Callable[..., Tensor]] = []
-
-
-def register_lender(lend: Callable[..., Tensor]) -> None:
-    """Have float32 results on the CPU put into what ``lend(*shape)`` gives, uninitialised memory that nobody holds."""
-    _LENDERS.append(lend)
-
-
-def _room(like: Tensor) -> Tensor:
-    """Uninitialised memory of this shape, lent if it can be: pages that are fresh cost more than filling them."""
-    if (
-        _LENDERS
-        and not torch.compiler.is_compiling()
-        and type(like) in (Tensor, nn.Parameter)  # no stand-in of a tracer's
-        and like.device.type == "cpu"
-        and like.dtype == torch.float32
-        and (like.is_contiguous() or 0 in like.stride())
-    ):
-        return _LENDERS[0](*like.shape)
-    return torch.empty_like(like)
 
 
 def per_channel(value: Tensor, dims: int, axis: int) -> Tensor:
     """``[channels]`` shaped so that it broadcasts along ``axis`` of a weight of ``dims`` axes."""
     return value.reshape(*(-1 if d == axis else 1 for d in range(dims)))
-
-
-def channel_size(theta: Tensor, axis: int) -> Tensor:
-    """Root mean square of every output channel, shaped like the weight with 1 along the other axes."""
-    return theta.pow(2).mean([d for d in range(theta.dim()) if d != axis], keepdim=True).sqrt()
 
 
 class ChannelGain(nn.Module):
@@ -84,57 +59,9 @@ class ChannelGain(nn.Module):
         return self.value if self.kind == "fixed" else None
 
 
-class _Threshold(torch.autograd.Function):
-    """w = sign(θ)·[a(|θ| − d1)]₊ where that exceeds d2 in size, else 0; channel by channel if ``axis`` is one."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, theta: Tensor, d1: Tensor, d2: Tensor, gain: Tensor | None, cut: bool, straight: bool, axis: int
-    ) -> Tensor:
-        if axis < 0 and theta.device.type == "cpu" and not torch.compiler.is_compiling():
-            # The same values by operators that take numbers, which on the CPU are several times faster.
-            weight: Tensor = torch.ops.aten.softshrink.out(theta, float(d1), out=_room(theta))
-            weight = weight if gain is None else weight.mul_(gain)
-            weight = torch.hardshrink(weight, float(d2), out=weight) if cut else weight
-        elif axis < 0:
-            weight = theta - theta.clamp(-d1, d1)  # the soft threshold, rounded once like sign(θ)·(|θ| − d1)
-            weight = weight if gain is None else weight.mul_(gain)
-            if cut:
-                weight = weight.mul_(weight.abs() > d2)
-        else:
-            size = channel_size(theta, axis)
-            left = (size - d1).clamp(min=0)
-            strength = left if gain is None else left * gain
-            alive = strength > d2 if cut else strength > 0
-            weight = theta * torch.where(alive, strength / size, 0.0)
-        ctx.straight = straight
-        ctx.axis = axis
-        wanted = gain is not None and gain.requires_grad
-        ctx.save_for_backward(gain, weight if wanted or not straight else None)
-        return weight
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        (grad,) = gradients
-        gain, weight = ctx.saved_tensors
-        if gain is None:
-            theta_grad = grad
-        elif torch.is_grad_enabled():  # a gradient of this gradient will be asked for
-            theta_grad = grad * gain
-        else:
-            theta_grad = torch.mul(grad, gain, out=_room(grad))
-        if not ctx.straight:
-            theta_grad = theta_grad * (weight != 0)
-        gain_grad = None
-        if ctx.needs_input_grad[3]:
-            others = [d for d in range(gain.dim()) if gain.shape[d] == 1 and weight.shape[d] != 1]
-            gain_grad = (grad * weight / gain).sum(others, keepdim=True)
-        return theta_grad, None, None, gain_grad, None, None, None
-
-
 def _product(values: Tensor, mask: Tensor) -> Tensor:
     """values · mask, by numbers read from the mask's bytes: several times faster than by truth values."""
-    return _room(values).copy_(mask.view(torch.uint8)).mul_(values)
+    return room(values).copy_(mask.view(torch.uint8)).mul_(values)
 
 
 class _Masked(torch.autograd.Function):
@@ -231,13 +158,31 @@ class NSP(PruningMap):
         self.register_buffer("d2", torch.zeros(()))
 
     def held(self, theta: Tensor) -> Tensor:
-        gain = self.gain()
-        shaped = None if gain is None else per_channel(gain, theta.dim(), self.axis).to(theta.dtype)
-        straight = self.gradient == "stmod"
-        result: Tensor = _Threshold.apply(  # type: ignore[no-untyped-call]
-            theta, self.d1, self.d2, shaped, self.cut, straight, self.axis if self.structured else -1
+        result: Tensor = Threshold.apply(  # type: ignore[no-untyped-call]
+            theta, self._gains(theta), self._levels(), self.gradient == "stmod", self.axis if self.structured else -1
         )
         return result
+
+    def held_with(self, other: NSP, theta: Tensor, further: Tensor, stack: bool) -> Any:
+        """This weight and another's by one function, in one tensor or two; None where they have to be made apart."""
+        if self.structured or other.structured or not takes(theta, further):
+            return None
+        gain = self._gains(theta)
+        # Learned ones are to have a gradient from each tensor, which are added up as those of two calls.
+        same = other.gain is self.gain and other.axis == self.axis and self.gain.kind != "learned"
+        return Both.apply(  # type: ignore[no-untyped-call]
+            *(theta, further, gain, gain if same else other._gains(further)),
+            (self._levels(), other._levels()),
+            (self.gradient == "stmod", other.gradient == "stmod"),
+            stack,
+        )
+
+    def _gains(self, theta: Tensor) -> Tensor | None:
+        gain = self.gain()
+        return None if gain is None else per_channel(gain, theta.dim(), self.axis).to(theta.dtype)
+
+    def _levels(self) -> Levels:
+        return Levels(self.d1, self.d2, self.cut)
 
     @torch.no_grad()
     def scores(self, theta: Tensor, cut: float) -> Tensor:
@@ -330,6 +275,24 @@ def learns(module: nn.Module, name: str) -> bool:
     chain = module.parametrizations[name]  # type: ignore[index]
     # Another map after this one could learn from what is pruned away.
     return len(chain) > 1 or not isinstance(chain[0], PruningMap) or chain[0].learns()
+
+
+def both(module: nn.Module, stack: bool) -> Any:
+    """W and V of a dendritic layer that thresholds prune: W over V (``stack``), or (W, V); None if others prune it."""
+    if not all(parametrize.is_parametrized(module, name) for name in ("weight", "gate")):
+        return None
+    weight, gate = (module.parametrizations[name] for name in ("weight", "gate"))  # type: ignore[index]
+    if not all(len(chain) == 1 and _thresholds(chain[0]) for chain in (weight, gate)):
+        return None
+    return weight[0].held_with(gate[0], weight.original, gate.original, stack)  # type: ignore[union-attr]
+
+
+def _thresholds(part: Any) -> bool:
+    """Whether a map's weight is what NSP makes, by no method or hook of someone's own."""
+    kind: Any = type(part)
+    if not isinstance(part, NSP) or kind.held is not NSP.held or kind.forward is not NSP.forward:
+        return False
+    return not (part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks)
 
 
 def original(module: nn.Module, name: str) -> nn.Parameter:

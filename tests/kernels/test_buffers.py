@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +22,7 @@ SIZE = (64, 1024)
 
 @pytest.fixture(autouse=True)
 def clean() -> Iterator[None]:
+    gc.collect()  # pruned layers of earlier tests refer to themselves
     buffers.release()
     yield
     buffers.release()
@@ -64,6 +70,45 @@ def test_tensors_are_aligned_and_idle_memory_is_bounded(monkeypatch: pytest.Monk
 def test_small_tensors_are_torchs_own() -> None:
     held = buffers.empty(3)
     assert (held.shape, buffers.idle_bytes(), len(buffers._BUFFERS)) == ((3,), 0, 0)
+
+
+HEAP = """
+import ctypes, sys, torch
+class Use(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks all".split()]
+    _fields_ += [("fordblks", ctypes.c_size_t), ("keepcost", ctypes.c_size_t)]
+told = ctypes.CDLL(None).mallinfo2
+told.restype = Use
+def mapped(size):
+    before = told().hblkhd
+    block = torch.empty(size, dtype=torch.uint8)
+    return told().hblkhd - before >= size
+first = mapped(8 << 20)
+if "kept" in sys.argv:
+    import neuroaccel.kernels
+print(first, mapped(20 << 20))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc's heap")
+def test_the_first_kernel_makes_large_blocks_the_heaps() -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_", "LD_PRELOAD"))}
+    told = {}
+    for arguments, trim in (([], {}), (["kept"], {}), (["kept"], {"MALLOC_TRIM_THRESHOLD_": "131072"})):
+        run = subprocess.run(
+            [sys.executable, "-c", HEAP, *arguments],
+            env=environment | trim,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if "undefined symbol" in run.stderr:
+            pytest.skip("glibc is older than 2.33, which cannot tell")
+        assert not run.returncode, run.stderr
+        told[(*arguments, *trim)] = run.stdout.split()
+    assert told[()] == ["True", "True"]  # a block of its own, whose pages go when it is freed
+    assert told["kept",] == ["True", "False"]
+    assert told["kept", "MALLOC_TRIM_THRESHOLD_"] == ["True", "True"]
 
 
 def test_kept_results_stay_as_they_are_over_many_runs() -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from neuroaccel import synapses
 from neuroaccel.errors import InputError, StateError
 from neuroaccel.graph.lower import lower
+from neuroaccel.synapses import thresholding
 from neuroaccel.synapses.dendritic import DendriticConv2d, DendriticLinear
 from neuroaccel.synapses.pruning import METHODS, Pruner, fold, parameter_groups, prune
 from neuroaccel.synapses.pruning_maps import NSP, STDS, ChannelGain, Mask, attach, maps_of
@@ -386,9 +387,9 @@ def test_a_gate_that_a_mask_has_emptied_costs_a_plain_layer_and_changes_no_bit(
     maps["weight"].mask.copy_(torch.rand(maps["weight"].mask.shape) < 0.5)
     maps["gate"].mask.zero_()
     ran: list[int] = []
-    run = type(layer)._run
+    by = type(layer)._by
     monkeypatch.setattr(
-        type(layer), "_run", lambda self, plain, x: ran.append(len(plain.weight)) or run(self, plain, x)
+        type(layer), "_by", lambda self, who, plain, x: ran.append(len(plain.weight)) or by(self, who, plain, x)
     )
     found = []
     for dead in (False, True):
@@ -412,12 +413,15 @@ def test_a_gate_that_a_mask_has_emptied_costs_a_plain_layer_and_changes_no_bit(
     assert maps["gate"].probe.grad.any()
 
 
-def test_within_one_call_the_weight_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("at_once", [True, False])
+def test_within_one_call_the_weight_is_made_once(at_once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     model = network()
     prune(model, "nsp", 0.2)
     calls = []
-    held = NSP.held
-    monkeypatch.setattr(NSP, "held", lambda self, theta: calls.append(1) or held(self, theta))
+    shrunk = thresholding.shrunk
+    monkeypatch.setattr(thresholding, "shrunk", lambda *given: calls.append(1) or shrunk(*given))
+    if not at_once:
+        monkeypatch.setattr(NSP, "held_with", lambda *given: None)
     layer = model[3]
     y, _ = layer(torch.rand(2, 3, 96))
     assert len(calls) == 2  # W and V

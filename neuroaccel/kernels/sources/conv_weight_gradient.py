@@ -1,7 +1,8 @@
 # total [chunks, INTO, ROWS, LENGTH] of the taps turned round, of the images of each chunk: the padded gradient's rows
 # [B, oh · ow · ONTO] at what is not zero in the images x [B, high · wide · INTO], the latter in steps of `channel` and
 # `pixel`. The b-th image is row order[0, b], its gradient row order[1, b]. Where FURTHER is 1, the gradient is first
-# changed in place: grad += (z − mean) · slope + shift, the three given for a line of pixels.
+# changed in place: grad += (z − mean) · slope + shift, the three given for a line of pixels. Where it is 2, z has of
+# every pixel y and z of ONTO // 2 dendrites, grad what their current has, and the gradient is that of y and z.
 import numpy as np
 
 from neuroaccel.kernels.sources.tap_events import tap_events
@@ -37,14 +38,24 @@ def kernel(x, grad, z, less, total, form, order, each, start, stop):
             for oy in range(rows):
                 at = (oy + above) * padded + left
                 target = around[np.int64(at) : np.int64(at + line)]
-                row = given[np.int64(oy * line) : np.int64(oy * line + line)]
+                if FURTHER != 2:
+                    row = given[np.int64(oy * line) : np.int64(oy * line + line)]
                 if FURTHER == 1:
                     mean, slope, shift = less[0], less[1], less[2]
                     own = drive[np.int64(oy * line) : np.int64(oy * line + line)]
                     for j in range(line):
                         row[j] += (own[j] - mean[j]) * slope[j] + shift[j]
-                for j in range(line):
-                    target[j] = row[j]
+                if FURTHER == 2:
+                    own = drive[np.int64(oy * line) : np.int64(oy * line + line)]
+                    for pixel_of in range(line // U(ONTO)):
+                        to, at = pixel_of * U(ONTO), (oy * line + pixel_of * U(ONTO)) // U(2)
+                        for j in range(U(ONTO // 2)):
+                            g = given[at + j]
+                            target[to + j] = g * (np.float32(1) + own[to + U(ONTO // 2) + j])
+                            target[to + U(ONTO // 2) + j] = g * own[to + j]
+                else:
+                    for j in range(line):
+                        target[j] = row[j]
             for c in range(U(INTO)):
                 count = U(0)
                 k = c * channel
