@@ -119,9 +119,13 @@ class Experiment:
         for task, arm in [] if options.render else [(t, a) for t in self.tasks for a in self.references]:
             if (task, arm) not in done:
                 self.add(rows_of(task, arm, 0, self.refer(task, arm)))
-        table = self.file.with_suffix(".md")
-        write_atomic(table, ("\n".join(self.report(self.rows())) + "\n").encode())
-        print(table.read_text())
+        print(self.render())
+
+    def render(self) -> str:
+        """Write the tables' file; returns its text."""
+        text = "\n".join(self.report(self.rows())) + "\n"
+        write_atomic(self.file.with_suffix(".md"), text.encode())
+        return text
 
     def train(self, todo: list[Key], jobs: int, quick: bool) -> None:
         """Train what is missing; the rows of each training are in the file before the next one begins."""
